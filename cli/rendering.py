@@ -30,14 +30,14 @@ def data_text(data: Mapping[str, object], *, wide: bool) -> str:
     texts = {name: printable(value) for name, value in data.items() if value is not None}
     if not wide:
         texts = {k: v[:_SHORT_ID] if _ID.fullmatch(v) else v for k, v in texts.items()}
-    return " ".join(f"{name}={text}" for name, text in texts.items())
+    return " ".join(f"{printable(name)}={text}" for name, text in texts.items())
 
 
 def event_line(event: ReceivedEvent, *, wide: bool) -> Labelled:
     """Return the line of an event: time, type, sequence, user, data."""
     line = Text.assemble((f"{clock(event.time)}  ", "dim"))
     line.append("<- ", style="green")
-    line.append(f"{event.name:<{_TYPE_WIDTH}}", style=_event_style(event))
+    line.append(f"{printable(event.name):<{_TYPE_WIDTH}}", style=_event_style(event))
     line.append(f" {'#' + str(event.sequence) if event.sequence else '':<4}", style="bold")
     line.append(f" {short_id(event.user_id, wide=wide)}", style="dim")
     line.append("  ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,6 +43,8 @@ from worker.connections import Aws
 STATIC: Final = Path(__file__).parent / "static"
 TOGETHER: Final = 0.2
 """Seconds in which events are collected before they are sent to a page together."""
+SILENCE: Final = 5.0
+"""Seconds without an event after which a comment is sent, so that proxies keep a stream open."""
 
 
 @dataclass(slots=True)
@@ -177,23 +180,37 @@ async def _stream(console: Console, request: Request) -> Response:
     except RefusedError as error:
         return Response(f"{error}\n", error.status, media_type="text/plain")
     try:
-        number = int(request.headers.get("last-event-id", "0")[:20])
+        number = max(0, int(request.headers.get("last-event-id", "0")[:20]))
     except ValueError:
         number = 0
     return StreamingResponse(_rows(console, request, number), media_type="text/event-stream")
 
 
 async def _rows(console: Console, request: Request, number: int) -> AsyncIterator[str]:
+    """Yield new events; look for them without a thread, since many pages may be open."""
     yield "retry: 2000\n\n"
+    problem, written = None, time.monotonic()
     with console.live.watching():
         while not console.ending.is_set() and not await request.is_disconnected():
-            events = await asyncio.to_thread(console.live.after, number, 1.0)
+            events = console.live.after(number)
             number = events[-1][0] if events else number
             lines = [_message(console, each, event) for each, event in events]
-            if console.live.problem:
-                lines.append(f"event: problem\ndata: {printable(console.live.problem)}\n\n")
-            yield "".join(lines) or ": still here\n\n"
+            if console.live.problem != problem:
+                problem = console.live.problem
+                lines.append(_state(problem))
+            if not lines and time.monotonic() - written >= SILENCE:
+                lines.append(": still here\n\n")
+            if lines:
+                yield "".join(lines)
+                written = time.monotonic()
             await asyncio.sleep(TOGETHER)
+
+
+def _state(problem: str | None) -> str:
+    """Return the message that shows a problem, or removes it from the page."""
+    if problem is None:
+        return "event: received\ndata: again\n\n"
+    return f"event: problem\ndata: {printable(problem)}\n\n"
 
 
 def _message(console: Console, number: int, event: ReceivedEvent) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import ExitStack
 from threading import Thread
-from typing import Self
+from typing import Final, Self
 
 import uvicorn
 
@@ -13,8 +13,10 @@ from console.app import Console, build
 from console.overview import EVERY, UNWATCHED
 from worker.errors import CliError
 
-STOP_WITHIN = 3.0
+STOP_WITHIN: Final = 3.0
 """Seconds that open requests have when the console stops."""
+REMOVE_WITHIN: Final = 1.0
+"""Seconds that the removal of the subscription has after the last request."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -71,9 +73,12 @@ class ServedConsole:
         self.console.ending.set()
         self._stack.close()
         self._server.should_exit = True
-        self._thread.join(STOP_WITHIN + 2)
+        # AWS may not answer; what cannot be removed expires
+        closing = Thread(target=self.console.live.close, name="console end", daemon=True)
+        closing.start()
+        self._thread.join(STOP_WITHIN + 1)
+        closing.join(REMOVE_WITHIN)
         self._socket.close()
-        self.console.live.close()
 
     @property
     def address(self) -> str:

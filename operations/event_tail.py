@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from adapters.aws.client import error_code
 from adapters.sns.subscription import LONGEST_POLL, TAIL, QueueReader, TopicSubscription
@@ -20,8 +20,22 @@ if TYPE_CHECKING:
 
 BACKOFF = Backoff(0.5, 10.0)
 """Pauses between two attempts to receive, without jitter."""
+REMEMBERED = 100_000
+"""Maximum ids of events that are remembered."""
 CHECK_EVERY = 60.0
 """Seconds between two checks of queue and subscription; a check also follows each error."""
+
+
+class Followed(Protocol):
+    """What `follow_events` needs of a tail."""
+
+    def poll(self) -> list[ReceivedEvent]:
+        """Wait for events; raise any error of AWS."""
+        ...
+
+    def renew_if_lost(self) -> None:
+        """Create again what is lost; raise any error of AWS."""
+        ...
 
 
 class EventTail:
@@ -34,8 +48,8 @@ class EventTail:
         wanted = None if category is None else {"category": [category]}
         self._subscription = TopicSubscription(sqs, sns, topic_arn, TAIL, wanted=wanted)
         self._reader: QueueReader | None = None
-        self.seen: set[str] = set()
-        """Ids of the events received so far: both SNS and SQS may deliver twice."""
+        self._seen: dict[str, None] = {}
+        """Ids of the events received last: both SNS and SQS may deliver twice."""
 
     def __enter__(self) -> Self:
         """Create queue and subscription; after a failure, neither exists."""
@@ -60,14 +74,16 @@ class EventTail:
         for body in bodies:
             with contextlib.suppress(ValueError):  # others may publish to the topic, too
                 event = ReceivedEvent.parse(body, now)
-                if event.id not in self.seen:
-                    self.seen.add(event.id)
+                if not event.id or event.id not in self._seen:
+                    self._seen[event.id] = None
                     events.append(event)
+        while len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
         return events
 
 
 def follow_events(
-    tail: EventTail,
+    tail: Followed,
     progress: Progress = NO_PROGRESS,
     ends: Callable[[], bool] = lambda: False,
 ) -> Iterator[ReceivedEvent]:

@@ -6,9 +6,12 @@ import contextlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from domain.events import EVENTS
+
+DEEPEST: Final = 50
+"""Maximum nesting of an event. Deeper JSON can be parsed, but not always rendered again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class ReceivedEvent:
         """Parse a body from raw delivery.
 
         Raises:
-            ValueError: the body is not a CloudEvent in JSON.
+            ValueError: the body is not a CloudEvent in JSON, or it is nested too deeply.
         """
         event = _attributes(body)
         data = event.get("data")
@@ -62,12 +65,30 @@ class ReceivedEvent:
 
 
 def _attributes(body: str) -> dict[str, Any]:
-    event: Any = None
     with contextlib.suppress(ValueError, TypeError, RecursionError):  # TypeError: not a string
-        event = json.loads(body)
-    if isinstance(event, dict) and isinstance(event.get("type"), str):
-        return event
-    raise ValueError("not a CloudEvent in JSON")
+        event: Any = json.loads(body)
+        if "\\ud" in body.lower():  # an escaped surrogate; without its pair it cannot be encoded
+            text = json.dumps(event, ensure_ascii=False)
+            event = json.loads(text.encode("utf-8", "replace"))
+        if isinstance(event, dict) and isinstance(event.get("type"), str):
+            if not _is_deeper(event, DEEPEST):
+                return event
+    raise ValueError(f"not a CloudEvent in JSON of at most {DEEPEST} levels")
+
+
+def _is_deeper(value: object, most: int) -> bool:
+    """Return True if a value is nested more than `most` levels deep."""
+    level = [value]
+    for _ in range(most):
+        nested = [each for each in level if isinstance(each, dict | list)]
+        if not nested:
+            return False
+        level = [
+            inner
+            for each in nested
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return any(isinstance(each, dict | list) for each in level)
 
 
 def _text(value: object) -> str | None:

@@ -42,14 +42,20 @@ if (rows) {
   };
   const source = new EventSource(rows.dataset.stream);
   source.onmessage = (event) => {
-    if (pause.getAttribute("aria-pressed") === "true") held.push(event.data);
-    else add(event.data);
+    if (pause.getAttribute("aria-pressed") !== "true") add(event.data);
+    else if (held.push(event.data) > KEPT) held.shift();
   };
+  const problem = document.getElementById("problem");
   source.addEventListener("problem", (event) => {
-    const problem = document.getElementById("problem");
     problem.textContent = event.data;
     problem.hidden = false;
   });
+  source.addEventListener("received", () => { problem.hidden = true; });
+  source.onerror = () => {
+    problem.textContent = "The connection to the console is interrupted. The page connects again.";
+    problem.hidden = false;
+  };
+  source.onopen = () => { problem.hidden = true; };
   pause.addEventListener("click", () => {
     const paused = pause.getAttribute("aria-pressed") === "true";
     pause.setAttribute("aria-pressed", String(!paused));

@@ -72,9 +72,20 @@ def test_a_rejection_names_the_command_and_the_code() -> None:
 @pytest.mark.parametrize("evil", ["\x1b[2J", "\x9b31m", "\r", "a\nb", "\u202e", "\x00"])
 def test_nothing_that_a_user_typed_can_steer_the_terminal(evil: str) -> None:
     """Names and addresses come from other people; an escape sequence must have no effect."""
-    line = rendering.event_line(event(data={"email": evil}, subject=evil), wide=True).plain
+    hostile = event(type=evil, data={"email": evil, evil: evil}, subject=evil)
+    line = rendering.event_line(hostile, wide=True).plain
     assert not set(line) & {"\x1b", "\x9b", "\r", "\n", "\u202e", "\x00"}
     assert not set(output.json_line({"email": evil})) & {"\x1b", "\x9b", "\r", "\n", "\u202e"}
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_an_event_with_half_of_a_character_can_be_printed(*, wide: bool) -> None:
+    """A surrogate without its pair is valid in JSON, but no stream can encode it."""
+    half = "\ud800"
+    hostile = event(type=half, subject=half, causationid=half, data={half: [half, {half: half}]})
+    assert rendering.event_line(hostile, wide=wide).plain.encode()
+    assert json.dumps(hostile.attributes, ensure_ascii=False).encode()
+    assert event(data={"smile": "\U0001f600"}).data == {"smile": "\U0001f600"}
 
 
 def test_markup_in_data_is_shown_and_not_obeyed() -> None:
@@ -99,8 +110,11 @@ def test_colours_are_for_terminals_without_no_color(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "body",
-    ["", "[]", "null", '{"type": 1}', "not json", '{"data": {}}', '"text"', "[" * 100_000],
-    ids=lambda body: body[:10],
+    [
+        *["", "[]", "null", '{"type": 1}', "not json", '{"data": {}}', '"text"', "[" * 100_000],
+        '{"type": "x", "data": {"deep": ' + "[" * 900 + "]" * 900 + "}}",
+    ],
+    ids=lambda body: body[:20],
 )
 def test_an_invalid_event_is_refused(body: str) -> None:
     """Anyone may publish anything to a topic."""

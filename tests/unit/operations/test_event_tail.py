@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from operations.event_tail import follow_events
+from operations.event_tail import EventTail, follow_events
 from operations.received_event import ReceivedEvent
 from tests.builders import uid
 from tests.unit.operations.recorded_progress import RecordedProgress
@@ -102,3 +102,26 @@ def test_an_invalid_event_is_a_value_error(body: Any) -> None:
     """Anyone may publish, and a proxy may answer anything."""
     with pytest.raises(ValueError, match="CloudEvent"):
         ReceivedEvent.parse(body, 0)
+
+
+class Reader:
+    """A queue that has the same events again and again."""
+
+    def poll(self, wait: int) -> list[str]:
+        """Return events with and without ids."""
+        assert wait
+        return [json.dumps({"type": "x", "id": name}) for name in ("a", "b", "c", "", "")]
+
+
+def test_ids_of_received_events_are_remembered_within_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A console follows a topic for weeks; events without an id are never taken for repeated."""
+    tail = EventTail(None, None, "arn:aws:sns:us-east-1:1:topic")  # type: ignore[arg-type]
+    tail._reader = Reader()  # type: ignore[assignment]
+    assert [each.id for each in tail.poll()] == ["a", "b", "c", "", ""]
+    assert [each.id for each in tail.poll()] == ["", ""]
+    monkeypatch.setattr("operations.event_tail.REMEMBERED", 2)
+    for _ in range(3):
+        tail.poll()
+    assert len(tail._seen) == 2
