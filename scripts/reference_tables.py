@@ -64,23 +64,25 @@ def render(text: str) -> str:
     return _TABLE.sub(lambda found: found[1] + _TABLES[found[2]]() + found[3], text)
 
 
-def _table(header: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
-    separator = "|" + "---|" * len(header)
-    return "\n".join([_line(header), separator, *map(_line, rows)]) + "\n"
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
-
-
 # --- messages --------------------------------------------------------------------------------
 
 
-def _commands() -> Iterator[tuple[str, ...]]:
+def _commands() -> str:
+    """Return a line for each command: fields, maximum age and rejections."""
+    lines = []
     for command in COMMANDS.values():
-        fields = (field.name + ("" if field.required else "?") for field in fields_of(command))
-        rejections = _joined(code.value for code in command.rejections)
-        yield command.__name__, _joined(fields), _hours(command.max_age), rejections
+        fields = ", ".join(
+            field.name + ("" if field.required else "?") for field in fields_of(command)
+        )
+        rejections = ", ".join(code.value for code in command.rejections)
+        lines.append(
+            f"- **{command.__name__}**"
+            + (f" ({fields})" if fields else "")
+            + (f", {_hours(command.max_age)}" if command.max_age else "")
+            + (f": {rejections}" if rejections else "")
+            + "\n"
+        )
+    return "".join(lines)
 
 
 def _events() -> str:
@@ -94,12 +96,8 @@ def _events() -> str:
     return "".join(f"- **{category}**: {', '.join(each)}\n" for category, each in found.items())
 
 
-def _hours(age: timedelta | None) -> str:
-    return "-" if age is None else f"{age // timedelta(hours=1)} h"
-
-
-def _joined(words: Iterator[str]) -> str:
-    return ", ".join(words) or "-"
+def _hours(age: timedelta) -> str:
+    return f"{age // timedelta(hours=1)} h"
 
 
 def _fields() -> str:
@@ -283,7 +281,7 @@ def _form(parameter: Any) -> str:
 
 _TABLES: Final[dict[str, Callable[[], str]]] = {
     "command_line": _command_line,
-    "commands": lambda: _table(("Command", "data", "maximum age", "rejections"), _commands()),
+    "commands": _commands,
     "fields": _fields,
     "events": _events,
     "user": _user,

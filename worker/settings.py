@@ -113,15 +113,14 @@ class Settings(BaseSettings):
     registration_grace: float = Field(default=60.0, ge=0, le=900)
     """Seconds after a message's first receive during which its user may still be registered"""
     lock_after_failures: int = Field(default=5, ge=1, le=100)
-    """Consecutive login failures that lock a user; the same for all workers"""
+    """Consecutive login failures that lock a user"""
     session_days: int = Field(default=90, ge=1, le=3_650)
-    """Days from the start of a session to its end at most; the same for all workers"""
+    """Days from the start of a session to its end at most"""
     session_idle_days: int = Field(default=30, ge=1, le=3_650)
-    """Days from the last exchange of a refresh token to the end of its session at most; the same
-    for all workers"""
+    """Days from the last exchange of a refresh token to the end of its session at most"""
     refresh_leeway: int = Field(default=10, ge=0, le=60)
-    """Seconds in which a refresh token that was just replaced is accepted again, so that two tabs
-    of a browser both continue; the same for all workers and readers"""
+    """Seconds in which a refresh token that was just replaced is accepted again; the same for
+    readers"""
     hash_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), repr=False)
     """Secret keys of the hashes by which [redelivered commands and banned
     addresses](../explanation/security.md#keyed-hashes) are recognised, 32 bytes or more each,

@@ -43,8 +43,10 @@ def parameters(name: str) -> dict[str, str]:
     text = section("Parameters").partition(f"Of `deploy/{name}.yaml`:")[2].partition("\nOf ")[0]
     return {
         parameter: default
-        for row in rows(text.partition("\n`deploy/")[0])
-        for parameter, default in zip_longest(code(row[0]), code(row[1]), fillvalue="")
+        for names, defaults in re.findall(
+            r"^- (`[^(:]+?`)(?: \(([^)]*)\))?(?:: .*)?$", text, re.MULTILINE
+        )
+        for parameter, default in zip_longest(code(names), code(defaults), fillvalue="")
     }
 
 
