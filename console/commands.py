@@ -22,6 +22,8 @@ REMEMBERED: Final = 1_000
 """Commands of which the sending and the outcome are remembered."""
 NEWEST: Final = 12
 """Commands of the list that is renewed."""
+LOOKED_AT: Final = 10 * NEWEST
+"""Events among which the newest commands are looked for: a command may have several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Commands:
         with self._lock:
             for command_id, sent in self._sent.items():
                 seen[command_id] = sent.at, sent.user_id
-        for at, event in self.live.newest():
+        for at, event in self.live.newest(LOOKED_AT):
             if event.command_id and is_id(event.command_id):
                 first, user_id = seen.get(event.command_id, (at, None))
                 named = event.user_id if event.user_id and is_id(event.user_id) else user_id

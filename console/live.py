@@ -91,10 +91,11 @@ class LiveEvents:
                 number = 0
             return [each for each in self._events if each[0] > number]
 
-    def newest(self) -> list[tuple[datetime, ReceivedEvent]]:
-        """Return the kept events with the times at which they were received, oldest first."""
+    def newest(self, most: int = KEPT) -> list[tuple[datetime, ReceivedEvent]]:
+        """Return the newest kept events with the times of their arrival, oldest first."""
         with self._changed:
-            return [(self._time(event), event) for _, event in self._events]
+            found = list(islice(reversed(self._events), most))
+        return [(self._time(event), event) for _, event in reversed(found)]
 
     def of_command(self, command_id: str) -> list[tuple[datetime, ReceivedEvent]]:
         """Return the kept events of a command, with the times at which they were received."""
