@@ -70,9 +70,9 @@ def _attributes(body: str) -> dict[str, Any]:
         if "\\ud" in body.lower():  # an escaped surrogate; without its pair it cannot be encoded
             text = json.dumps(event, ensure_ascii=False)
             event = json.loads(text.encode("utf-8", "replace"))
-        if isinstance(event, dict) and isinstance(event.get("type"), str):
-            if not _is_deeper(event, DEEPEST):
-                return event
+        named = isinstance(event, dict) and isinstance(event.get("type"), str)
+        if named and not _is_deeper(event, DEEPEST):
+            return dict(event)
     raise ValueError(f"not a CloudEvent in JSON of at most {DEEPEST} levels")
 
 
