@@ -6,6 +6,7 @@ in which another site, or another user of the machine, could use it: docs/consol
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import secrets
 import threading
@@ -15,9 +16,13 @@ from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Final
 
-COOKIE: Final = "user_worker_console"
+from application.messages.attributes import check_actor
+from domain.errors import InvalidValueError
+
 PASSWORD_PAUSE: Final = 1.0
 """Minimum seconds between two attempts to log in, of all clients together."""
+WAITING: Final = 10.0
+"""Maximum seconds that an attempt waits for those before it; more attempts are refused."""
 HEADERS: Final = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -48,13 +53,15 @@ class _Attempts:
         self._lock = threading.Lock()
         self._next = 0.0
 
-    def wait(self) -> None:
-        """Wait until the next attempt is due."""
+    def reserve(self) -> float:
+        """Return the seconds until the next attempt is due; raises `RefusedError` if too many."""
         with self._lock:
             now = time.monotonic()
             due = max(self._next, now)
+            if due - now > WAITING:
+                raise RefusedError(429, "too many attempts to log in: try again in a minute")
             self._next = due + PASSWORD_PAUSE
-        time.sleep(due - now)
+        return due - now
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +74,12 @@ class Access:
     """Recorded with each action, unless a proxy names the person."""
     write: bool = False
     """Whether actions are permitted."""
+    cookie: str = "user_worker_console"
+    """Name of the session's cookie; see `cookie_name`."""
     password: str | None = None
     """Opens the console in place of the token in its address."""
     proxy_header: str | None = None
-    """Header in which an authenticating proxy names the person; lower case."""
+    """Header in which an authenticating proxy names the person, by an id; lower case."""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     """In the printed address; exchanged for the cookie."""
     session: str = field(default_factory=lambda: secrets.token_urlsafe(32))
@@ -110,28 +119,41 @@ class Access:
             RefusedError: the request has no session, or the proxy names no person.
         """
         if self.proxy_header is not None:
-            person = headers.get(self.proxy_header, "").strip()
-            if not person:
-                raise RefusedError(401, "the proxy did not name a person")
-            return person[:128]
+            return self._person_of_proxy(headers)
         if not _same(cookie, self.session):
             advice = "log in" if self.password else "open the address that it printed"
             raise RefusedError(401, f"no session of this console: {advice}")
         return self.person
 
+    def _person_of_proxy(self, headers: Mapping[str, str]) -> str:
+        named = [value.strip() for name, value in headers.items() if name == self.proxy_header]
+        if not any(named):
+            raise RefusedError(401, "the proxy did not name a person")
+        if len(named) > 1:  # a proxy that adds its header to the client's own
+            raise RefusedError(401, f"the request has {len(named)} headers that name a person")
+        try:
+            return check_actor(named[0])
+        except InvalidValueError as error:
+            raise RefusedError(401, f"the person that the proxy names {error}") from None
+
     def is_token(self, value: str | None) -> bool:
         """Return True for the token of the printed address."""
         return self.password is None and self.proxy_header is None and _same(value, self.token)
 
-    def require_password(self, value: str | None) -> None:
+    async def require_password(self, value: str | None) -> None:
         """Refuse a wrong password; wait first, so that guessing is slow."""
-        self._attempts.wait()
+        await asyncio.sleep(self._attempts.reserve())
         if self.password is None or not _same(value, self.password):
             raise RefusedError(401, "wrong password")
 
 
 def _same(value: str | None, secret: str) -> bool:
     return value is not None and compare_digest(value.encode(), secret.encode())
+
+
+def cookie_name(port: int) -> str:
+    """Return the name of a console's cookie: browsers send a cookie to all ports of a host."""
+    return f"user_worker_console_{port}"
 
 
 def is_loopback(host: str) -> bool:

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from console import dead_letters, live_page, outbox_page, overview, sending, user_page
-from console.access import COOKIE, Access, RefusedError
+from console.access import Access, RefusedError
 from console.commands import Commands
 from console.jobs import Jobs
 from console.letters import LetterShelf
@@ -29,7 +30,9 @@ from console.web import (
     Mode,
     SecureHeaders,
     answer,
+    error_page,
     explain,
+    person_of,
     read_form,
     see_other,
     templates,
@@ -142,6 +145,7 @@ def build(console: Console) -> Starlette:
             Route("/live/stream", partial(_stream, console)),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
+        exception_handlers={HTTPException: partial(_not_found, console)},
         middleware=[Middleware(SecureHeaders, console=console)],
     )
 
@@ -149,14 +153,27 @@ def build(console: Console) -> Starlette:
 async def _serve(console: Console, route: PageRoute, request: Request) -> Response:
     token = request.query_params.get("token")
     if route.path == "/" and token is not None and console.access.is_token(token):
-        return _opened(console)
+        return _opened(console, request)
     return await answer(console, request, route.mode, route.handler)
 
 
-def _opened(console: Console) -> Response:
+async def _not_found(console: Console, request: Request, error: Exception) -> Response:
+    """Return a page for an address without a route."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    try:
+        person = person_of(console, request)
+    except RefusedError as refused:
+        return error_page(console, "", refused.status, str(refused))
+    return error_page(console, person, status, "no page has this address; see the pages above")
+
+
+def _opened(console: Console, request: Request) -> Response:
     """Return the session's cookie, and an address without the token."""
-    done = see_other("/")
-    done.set_cookie(COOKIE, console.access.session, path="/", httponly=True, samesite="strict")
+    access, done = console.access, see_other("/")
+    by_tls = request.headers.get("origin", "").lower().startswith("https://")
+    done.set_cookie(
+        access.cookie, access.session, path="/", httponly=True, samesite="strict", secure=by_tls
+    )
     return done
 
 
@@ -165,18 +182,17 @@ async def _login(console: Console, request: Request) -> Response:
     try:
         console.access.require_same_origin(request.headers)
         form = await read_form(request)
-        await asyncio.to_thread(console.access.require_password, form.get("password"))
-        return _opened(console)
+        await console.access.require_password(form.get("password"))
+        return _opened(console, request)
     except Exception as error:  # noqa: BLE001 - a page says what happened
         status, problem = explain(error, request)
-        text = console.render("error.html", person="", status=status, problem=problem)
-        return HTMLResponse(text, status)
+        return error_page(console, "", status, problem)
 
 
 async def _stream(console: Console, request: Request) -> Response:
     """Send events as they arrive (server-sent events), each as a rendered row."""
     try:
-        console.access.person_of(request.headers, request.cookies.get(COOKIE))
+        person_of(console, request)
     except RefusedError as error:
         return Response(f"{error}\n", error.status, media_type="text/plain")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextlib import ExitStack
 from threading import Thread
@@ -17,6 +18,7 @@ STOP_WITHIN: Final = 3.0
 """Seconds that open requests have when the console stops."""
 REMOVE_WITHIN: Final = 1.0
 """Seconds that the removal of the subscription has after the last request."""
+_OF_MACHINE: Final = "use an address of this machine"
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -27,8 +29,11 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         return socket.create_server((host, port), family=_family(host), backlog=128)
+    except (UnicodeError, TypeError):  # a text that cannot be a host name
+        raise CliError(f"cannot listen on {host}: not a host name", _OF_MACHINE) from None
     except OSError as error:
-        advice = "choose another --port" if port else "use an address of this machine"
+        by_port = error.errno in {errno.EADDRINUSE, errno.EACCES, errno.EPERM}
+        advice = "choose another --port" if by_port else _OF_MACHINE
         raise CliError(f"cannot listen on {host} port {port}: {error.strerror}", advice) from error
 
 

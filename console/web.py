@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from adapters.aws.client import error_code
 from application.ports import StoreUnavailableError
-from console.access import COOKIE, HEADERS, RefusedError
+from console.access import HEADERS, RefusedError
 from domain.values import render_time
 from operations.presentation import is_id, name_of
 from operations.printable import counted, printable, readable
@@ -34,8 +35,10 @@ logger = structlog.get_logger(__name__)
 
 HEALTH: Final = "/health"
 """Path that a load balancer or an orchestrator probes, under whatever host name."""
-MAX_FORM: Final = 300_000
-"""Bytes of a form: a command of 256 KiB and its fields."""
+MAX_FORM: Final = 900_000
+"""Maximum bytes of a form: a command of 256 KiB, in which `%XX` may stand for each byte."""
+FORM_WITHIN: Final = 30.0
+"""Maximum seconds for the arrival of a form."""
 
 
 class Mode(StrEnum):
@@ -113,7 +116,7 @@ async def answer(console: Console, request: Request, mode: Mode, handler: Handle
     """Check a request, run its handler in a thread, and return a page for every error."""
     person = ""
     try:
-        person = console.access.person_of(request.headers, request.cookies.get(COOKIE))
+        person = person_of(console, request)
         form: dict[str, str] = {}
         if request.method == "POST":
             console.access.require_same_origin(request.headers)
@@ -127,21 +130,36 @@ async def answer(console: Console, request: Request, mode: Mode, handler: Handle
         return await run_in_threadpool(handler, call)
     except Exception as error:  # noqa: BLE001 - a page says what happened
         status, problem = explain(error, request)
-        text = console.render("error.html", person=person, status=status, problem=problem)
-        return HTMLResponse(text, status)
+        return error_page(console, person, status, problem)
+
+
+def person_of(console: Console, request: Request) -> str:
+    """Return who sends a request; raises `RefusedError` if it has no session."""
+    access = console.access
+    return access.person_of(request.headers, request.cookies.get(access.cookie))
+
+
+def error_page(console: Console, person: str, status: int, problem: str) -> Response:
+    """Return a page that states a problem."""
+    text = console.render("error.html", person=person, status=status, problem=problem)
+    return HTMLResponse(text, status)
 
 
 async def read_form(request: Request) -> dict[str, str]:
     """Return the fields of a form.
 
     Raises:
-        RefusedError: it is too large, or not a form.
+        RefusedError: it is too large or too slow, or not a form.
     """
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FORM:
-            raise RefusedError(413, f"the form has more than {MAX_FORM} bytes")
+    try:
+        async with asyncio.timeout(FORM_WITHIN):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_FORM:
+                    raise RefusedError(413, f"the form has more than {MAX_FORM} bytes")
+    except TimeoutError:
+        raise RefusedError(408, "the form did not arrive in time: send it again") from None
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise RefusedError(415, "not a form")

@@ -56,15 +56,17 @@ def _printable(limit: int) -> Any:
     return text(Text(parse=check, min_length=1, max_length=limit))
 
 
-def _actor() -> Any:
-    def check(value: str) -> str:
-        if not 1 <= len(value) <= MAX_ACTOR or not value.isprintable() or "@" in value:
-            raise InvalidValueError(
-                f"must have 1 to {MAX_ACTOR} printable characters without @: an id, not an address"
-            )
-        return value
+def check_actor(value: str) -> str:
+    """Return a valid value of the extension `actor` unchanged; raises `InvalidValueError`."""
+    if not 1 <= len(value) <= MAX_ACTOR or not value.isprintable() or "@" in value:
+        raise InvalidValueError(
+            f"must have 1 to {MAX_ACTOR} printable characters without @: an id, not an address"
+        )
+    return value
 
-    return text(Text(parse=check, min_length=1, max_length=MAX_ACTOR, pattern="^[^@]+$"))
+
+def _actor() -> Any:
+    return text(Text(parse=check_actor, min_length=1, max_length=MAX_ACTOR, pattern="^[^@]+$"))
 
 
 def _json_type(value: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Final
@@ -24,6 +25,16 @@ PORT: Final = 8600
 SHORTEST_PASSWORD: Final = 16
 PACKAGES: Final = ("jinja2", "prometheus_client", "starlette", "uvicorn")
 """Packages of the extra `console`, by the names under which they are imported."""
+_HEADER: Final = re.compile(r"[A-Za-z0-9-]+")
+_PUBLIC_HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
+_EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared only
+_SENT_BY_BROWSERS: Final = frozenset(
+    {
+        *("accept", "accept-encoding", "accept-language", "cache-control", "connection"),
+        *("content-length", "content-type", "cookie", "host", "origin", "referer", "user-agent"),
+    }
+)
+"""Headers of requests that no proxy has authenticated."""
 NOT_INSTALLED: Final = (
     "the packages of the console are not installed",
     "pip install 'user-worker[console]'",
@@ -80,29 +91,25 @@ def console(
     """
     if not is_installed():
         raise CliError(*NOT_INSTALLED)
-    from console.access import Access, accepted_hosts, is_loopback
+    from console.access import Access, accepted_hosts, cookie_name
     from console.app import Console
     from console.overview import History
     from console.server import ServedConsole, listen
     from worker import logs
 
     password = os.environ.get(PASSWORD) or None
-    if not is_loopback(host) and password is None and proxy_header is None:
-        raise UsageError(
-            f"on {host} others can open the console",
-            f"set {PASSWORD}, or name the header of an authenticating proxy (--proxy-header)",
-        )
-    if password is not None and len(password) < SHORTEST_PASSWORD:
-        raise UsageError(
-            f"{PASSWORD} is shorter than {SHORTEST_PASSWORD} characters", "use a generated one"
-        )
+    _check_access(host, public_host, proxy_header, password)
+    named = person() if as_person is None else _checked_person(as_person)
     aws = composition.aws()
     logs.configure(aws.settings.log_format, aws.settings.log_level)
     listening = listen(host, port)
+    address, own_port = listening.getsockname()[:2]
+    hosts = accepted_hosts(host, own_port, public_host)
     access = Access(
-        hosts=accepted_hosts(host, listening.getsockname()[1], public_host),
-        person=as_person or person(),
+        hosts=hosts | accepted_hosts(address, own_port),  # the printed address has no name
+        person=named,
         write=write,
+        cookie=cookie_name(own_port),
         password=password,
         proxy_header=proxy_header.lower() if proxy_header else None,
     )
@@ -115,6 +122,58 @@ def console(
     except KeyboardInterrupt:
         pass
     return ExitCode.OK
+
+
+def _check_access(
+    host: str, public_host: str | None, proxy_header: str | None, password: str | None
+) -> None:
+    """Raise UsageError if others could open the console, or nobody could."""
+    from console.access import is_loopback
+
+    if proxy_header is not None:
+        if not _HEADER.fullmatch(proxy_header):
+            raise UsageError("--proxy-header is not the name of a header", "correct it")
+        if proxy_header.lower() in _SENT_BY_BROWSERS:
+            raise UsageError(
+                f"every browser sends the header {proxy_header}",
+                "use a header that only the proxy sets",
+            )
+        if password is not None:
+            raise UsageError(f"{PASSWORD} and --proxy-header cannot be combined", "use one")
+    if not is_loopback(host) and password is None and proxy_header is None:
+        raise UsageError(
+            f"on {host or 'all addresses'} others can open the console",
+            f"set {PASSWORD}, or name the header of an authenticating proxy (--proxy-header)",
+        )
+    if password is not None and len(password) < SHORTEST_PASSWORD:
+        raise UsageError(
+            f"{PASSWORD} is shorter than {SHORTEST_PASSWORD} characters", "use a generated one"
+        )
+    if password is not None and not password.isprintable():
+        raise UsageError(
+            f"{PASSWORD} contains a character that cannot be typed",
+            "remove control characters, such as a line break at its end",
+        )
+    if public_host is not None and not _PUBLIC_HOST.fullmatch(public_host):
+        raise UsageError(
+            "--public-host is not a value of the Host header",
+            "write it without scheme and path: console.example.com, or with :PORT",
+        )
+    if public_host is None and host in _EVERYWHERE:
+        raise UsageError(
+            "on all addresses the console does not know its name",
+            "add --public-host with the host, and the port if it is not 80 or 443, of its URL",
+        )
+
+
+def _checked_person(name: str) -> str:
+    from application.messages.attributes import check_actor
+    from domain.errors import InvalidValueError
+
+    try:
+        return check_actor(name)
+    except InvalidValueError as error:
+        raise UsageError(f"--as {error}", "correct it") from None
 
 
 def is_installed() -> bool:
@@ -136,8 +195,14 @@ def workers_of(hosts: Sequence[str], settings: Settings) -> Workers:
 
 
 def person() -> str:
-    """Return the name of the account that runs this process."""
+    """Return the name of the account that runs this process; its number if it has none.
+
+    A name with an @, as a directory service may use, is no valid actor of a command.
+    """
+    from application.messages.attributes import check_actor
+    from domain.errors import InvalidValueError
+
     try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # an account without an entry, as in a container
+        return check_actor(getpass.getuser())
+    except (OSError, KeyError, InvalidValueError):
         return f"uid {os.getuid()}"

@@ -296,7 +296,7 @@ def _free_port() -> int:
 def _console(aws: Aws) -> ServedConsole:
     """Return a console that may act, since everything here is for development."""
     from cli.commands.console import PORT, person, workers_of
-    from console.access import Access, accepted_hosts
+    from console.access import Access, accepted_hosts, cookie_name
     from console.app import Console
     from console.overview import History
     from console.server import ServedConsole, listen
@@ -306,8 +306,9 @@ def _console(aws: Aws) -> ServedConsole:
         listening = listen(host, PORT)
     except CliError:  # in use, for example by another `dev`
         listening = listen(host, 0)
-    hosts = accepted_hosts(host, listening.getsockname()[1])
-    access = Access(hosts=hosts, person=person(), write=True)
+    port = listening.getsockname()[1]
+    hosts, cookie = accepted_hosts(host, port), cookie_name(port)
+    access = Access(hosts=hosts, person=person(), write=True, cookie=cookie)
     workers = workers_of(["127.0.0.1"], aws.settings)
     console = Console(aws, access, History(workers), watches=True)
     return ServedConsole(console, listening)

@@ -22,7 +22,7 @@ from application.batch_policy import BatchPolicy
 from application.disposition import Ack, ReceivedMessage
 from application.messages import MessageParser, render_command
 from application.messages.commands import command_data
-from console.access import COOKIE, Access, accepted_hosts
+from console.access import Access, accepted_hosts
 from console.app import Console, build
 from domain.commands import Command
 from operations.provision import provision_resources
@@ -48,7 +48,7 @@ class Browser:
         """Send requests to a console, with a session."""
         self.console = console
         self.host = HOST
-        self.cookie: str | None = f"{COOKIE}={console.access.session}"
+        self.cookie: str | None = f"{console.access.cookie}={console.access.session}"
         self._app = build(console)
 
     def get(self, path: str, **headers: str) -> Answer:
@@ -63,9 +63,15 @@ class Browser:
         return self.send("POST", path, urlencode(form), own | kind | headers)
 
     def send(
-        self, method: str, path: str, body: str | bytes | None, headers: dict[str, str]
+        self,
+        method: str,
+        path: str,
+        body: str | bytes | None,
+        headers: dict[str, str],
+        *,
+        ends: bool = True,
     ) -> Answer:
-        """Send a request."""
+        """Send a request; without `ends`, more of its body is announced and never sent."""
         named = {"host": self.host} | ({"cookie": self.cookie} if self.cookie else {}) | headers
         data = b"" if body is None else body.encode() if isinstance(body, str) else body
         target, _, query = path.partition("?")
@@ -82,15 +88,15 @@ class Browser:
             "server": ("127.0.0.1", 8600),
             "client": ("127.0.0.1", 50_000),
             "headers": [
-                (name.replace("_", "-").encode(), value.encode("latin-1"))
+                (name.replace("_", "-").lower().encode(), value.encode("latin-1"))
                 for name, value in named.items()
             ],
         }
-        return asyncio.run(self._answer(scope, data))
+        return asyncio.run(self._answer(scope, data, ends=ends))
 
-    async def _answer(self, scope: Any, data: bytes) -> Answer:
+    async def _answer(self, scope: Any, data: bytes, *, ends: bool) -> Answer:
         received: list[Any] = []
-        requests = [{"type": "http.request", "body": data, "more_body": False}]
+        requests = [{"type": "http.request", "body": data, "more_body": not ends}]
 
         async def receive() -> Any:
             if not requests:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from structlog.testing import capture_logs
 
-from console import access
-from console.access import HEADERS, accepted_hosts, is_loopback
-from console.app import ROUTES, PageRoute
+from console import access, web
+from console.access import HEADERS, Access, accepted_hosts, cookie_name, is_loopback
+from console.app import ROUTES, Console, PageRoute
 from console.web import HEALTH, MAX_FORM, Mode
 from tests.builders import uid
 from tests.unit.console.served import Browser, console, provisioned
+from worker.connections import Aws
+from worker.settings import load_settings
 
 REFUSED = {401, 403, 421}
 ID = uid("console")
@@ -248,6 +252,108 @@ def test_a_proxy_names_the_person() -> None:
         done = browser.post("/outbox/publish", x_forwarded_user="grace")
     assert done.status == 303
     assert [line["person"] for line in lines if line["event"] == "console_action"] == ["grace"]
+
+
+@pytest.mark.parametrize(
+    ("who", "status"),
+    [
+        ("grace", 200),
+        ("x" * 256, 200),
+        ("x" * 257, 401),
+        ("ada@example.com", 401),
+        ("a\x85b", 401),
+        (" ", 401),
+    ],
+)
+def test_a_person_is_an_id_and_no_address(who: str, status: int) -> None:
+    """The person is logged, and the worker refuses any other actor of a command."""
+    browser = console(write=True, proxy_header="x-forwarded-user")
+    answer = browser.get("/users", x_forwarded_user=who)
+    assert answer.status == status
+    assert "ada@" not in answer.text
+
+
+def test_two_headers_that_name_a_person_are_refused() -> None:
+    """One may be the client's own, to which the proxy has added its header."""
+    browser = console(write=True, proxy_header="x-forwarded-user")
+    answer = browser.get("/users", x_forwarded_user="mallory", X_Forwarded_User="grace")
+    assert answer.status == 401
+
+
+def test_many_attempts_to_log_in_are_refused_and_do_not_wait_forever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither threads nor hours of waiting are at the disposal of whoever guesses."""
+    monkeypatch.setattr(access, "PASSWORD_PAUSE", 0.1)
+    monkeypatch.setattr(access, "WAITING", 0.3)
+    browser = console(password="correct horse battery")
+
+    async def guess() -> int:
+        try:
+            await browser.console.access.require_password("wrong")
+        except access.RefusedError as error:
+            return error.status
+        return 200
+
+    async def guess_often() -> list[int]:
+        return await asyncio.gather(*(guess() for _ in range(50)))
+
+    began = time.monotonic()
+    statuses = asyncio.run(guess_often())
+    assert Counter(statuses) == {401: 4, 429: 46}
+    assert time.monotonic() - began < 5
+    opened = browser.post("/login", {"password": "correct horse battery"})
+    assert opened.status == 303
+
+
+def test_consoles_on_one_host_have_cookies_of_their_own() -> None:
+    """Browsers do not separate the cookies of ports."""
+    browsers = [console(cookie=cookie_name(port)) for port in (8600, 8601)]
+    cookies = [
+        each.get(f"/?token={each.console.access.token}").headers["set-cookie"].partition(";")[0]
+        for each in browsers
+    ]
+    for browser in browsers:
+        browser.cookie = "; ".join(cookies)
+        assert browser.get("/users").status == 200
+
+
+def test_a_session_opened_by_tls_is_never_sent_without() -> None:
+    """A proxy in front ends TLS."""
+    hosts = accepted_hosts("127.0.0.1", 8600, "console.example")
+    opened = Browser(
+        Console(Aws(load_settings()), Access(hosts=hosts, person="ada", password="x" * 16))
+    )
+    opened.host = "console.example"
+    form = {"password": "x" * 16}
+    secure = opened.post("/login", form, origin="https://console.example")
+    assert "Secure" in secure.headers["set-cookie"]
+    plain = opened.post("/login", form)
+    assert "Secure" not in plain.headers["set-cookie"]
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/users/x", "/dead-letters/retry", "/static/x"])
+def test_an_unknown_address_has_a_page(acting: Browser, stranger: Browser, path: str) -> None:
+    """With the navigation for whoever has a session, and without it for others."""
+    answer = acting.get(path)
+    assert answer.status in {404, 405}
+    assert "<nav" in answer.text
+    answer = stranger.get(path)
+    assert answer.status == 401
+    assert "<nav" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/login", "/users"])
+def test_a_form_that_never_ends_is_refused(
+    acting: Browser, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each keeps a connection for as long as the client likes."""
+    monkeypatch.setattr(web, "FORM_WITHIN", 0.1)
+    headers = {
+        "origin": f"http://{acting.host}",
+        "content_type": "application/x-www-form-urlencoded",
+    }
+    assert acting.send("POST", path, b"password=", headers, ends=False).status == 408
 
 
 @pytest.mark.parametrize(
