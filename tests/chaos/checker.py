@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
 from application.messages import render_events
-from application.ports import CommandKey, EventMessage, Outcome
+from application.ports import HELD, CommandKey, EventMessage, Outcome
 from domain.events import CommandDeadLettered
 from tests.chaos import state
 from tests.chaos.history import COMMITTED, History, Sent
@@ -259,7 +260,10 @@ def _rivals(evidence: Evidence, letters: dict[str, set[str]]) -> Iterator[Findin
 
 
 def one_user_an_address(evidence: Evidence) -> Iterator[Finding]:
-    """An address has one user, and a user one address; an erased user has none."""
+    """An address has one user, and a user one address; an erased user has none.
+
+    No user has an address that is held for an erased one.
+    """
     stored = evidence.stored
     holders = defaultdict[str, list[str]](list)
     for user_id, user in stored.users.items():
@@ -269,7 +273,11 @@ def one_user_an_address(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("wrong", f"{user_id}: erased is {user.erased}, and has an address or not")
     for address in holders.keys() | stored.owners.keys():
         owner, users = stored.owners.get(address), holders.get(address, [])
-        if users != [owner]:
+        if owner == HELD:
+            if users:
+                erased = stored.held[address]
+                yield Finding("doubled", f"{address} is held for {erased}, and {users} have it")
+        elif users != [owner]:
             kind: Kind = "doubled" if len(users) > 1 else "wrong"
             yield Finding(kind, f"{address} is {owner}'s, and {users} have it")
 
@@ -297,6 +305,18 @@ def subscribers_know_the_state(evidence: Evidence) -> Iterator[Finding]:
         in_order = sorted(events[user_id], key=lambda event: str(event["sequence"]))
         for difference in state.replayed(user, evidence.stored, in_order):
             yield Finding("wrong", f"{user_id}, by its events: {difference}")
+
+
+def bans_outlive_erasures(evidence: Evidence) -> Iterator[Finding]:
+    """The ban of an erased user applies to the last address, which is held at first."""
+    erased = state.erased_while_banned(evidence.stored, evidence.commands)
+    ended = datetime.fromtimestamp(evidence.history.quiet_at, UTC)
+    for difference in state.forgotten_bans(evidence.stored, erased, ended):
+        yield Finding("lost", difference)
+    for difference in state.unfounded_bans(evidence.stored, erased):
+        yield Finding("wrong", difference)
+    for difference in state.claimed_while_banned(evidence.stored, evidence.commands, erased):
+        yield Finding("doubled", difference)
 
 
 def decisions_follow_the_rules(evidence: Evidence) -> Iterator[Finding]:
@@ -337,6 +357,7 @@ CHECKS: tuple[Check, ...] = (
     subscribers_know_the_state,
     decisions_follow_the_rules,
     taken_addresses_were_somebodys,
+    bans_outlive_erasures,
     groups_keep_their_order,
 )
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3
 
+from tests.builders import HASH_KEY
 from tests.chaos.attacks import Attackers
 from tests.chaos.checker import Finding, check
 from tests.chaos.fleet import VERSIONS, Worker
@@ -120,6 +121,7 @@ class _Scene:
         environment = os.environ | {
             "PYTHONUNBUFFERED": "1",
             "USER_WORKER_ENV": "test",
+            "USER_WORKER_HASH_KEYS": HASH_KEY,
             "USER_WORKER_CREATE_RESOURCES": "false",
             "USER_WORKER_TABLE": names.table,
             "USER_WORKER_EVENTS_TOPIC": names.events_topic,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from application.ports import EventMessage, Outcome
+from application.ports import BannedAddress, EventMessage, Outcome
 from domain import commands as c
 from domain.user import User
 from domain.values import render_time
+from tests.builders import HASH_KEYS
 from tests.chaos.history import Sent
 from tests.chaos.subscriber import replay
 from tests.chaos.workload import Planned
@@ -22,6 +24,9 @@ EMAIL_TAKEN = "EmailTaken"
 READ_IN_PARTS = (c.StartSession, c.RotateRefreshToken, c.RevokeSession, c.UseRecoveryCode)
 AT_THE_SAME_TIME = timedelta(seconds=30)
 """Longer than two decisions can overlap: the time for which the SDK tries one call."""
+HELD_FOR = timedelta(minutes=13)
+"""Less than the 15 minutes from an erasure to the release of the address: a run ends a little
+before its workers do."""
 
 
 def unlike(event: dict[str, Any], stored: EventMessage) -> bool:
@@ -166,27 +171,145 @@ def overtaken(stored: Stored, commands: Mapping[str, Sent]) -> Iterator[str]:
         latest[group] = max(version, latest.get(group, 0))
 
 
-def taken_by_nobody(stored: Stored, commands: Mapping[str, Sent]) -> Iterator[str]:
-    """Yield the rejections for a taken address that no other user ever had."""
+# --- addresses -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An address that a decided command requested for its user."""
+
+    outcome: Outcome
+    address: str
+
+
+def _claims(stored: Stored, commands: Mapping[str, Sent]) -> Iterator[Claim]:
+    """Yield the claims, those of one user in the order of versions."""
     asked_for: dict[tuple[str | None, str], str] = {}
-    holders = defaultdict[str, set[str | None]](set)
-    refused: list[tuple[str, str | None, str]] = []
     for outcome in sorted(stored.decided, key=_place):
         sent = commands.get(outcome.command_id)
         match sent.planned.command if sent else None:
             case c.RequestEmailChange(new_email=address, token_hash=secret):
                 asked_for[outcome.user_id, secret.stored] = key = address.key
-                claims = False
             case c.RegisterUser(email=address) | c.CreateUser(email=address):
-                key, claims = address.key, True
+                key = address.key
             case c.ConfirmEmailChange(token_hash=secret):
-                key, claims = asked_for.get((outcome.user_id, secret.stored), ""), True
+                key = asked_for.get((outcome.user_id, secret.stored), "")
             case _:
                 continue
-        if outcome.code is None and claims:
-            holders[key].add(outcome.user_id)
-        elif str(outcome.code) == EMAIL_TAKEN:
-            refused.append((key, outcome.user_id, outcome.command_id))
-    for key, user_id, command_id in refused:
-        if not holders[key] - {user_id}:
-            yield f"{command_id} was refused {key}, which nobody else ever had"
+        yield Claim(outcome, key)
+
+
+def _claimed(claim: Claim, commands: Mapping[str, Sent]) -> bool:
+    """Return True if the user has had the address since the command."""
+    command = commands[claim.outcome.command_id].planned.command
+    return claim.outcome.code is None and not isinstance(command, c.RequestEmailChange)
+
+
+def taken_by_nobody(stored: Stored, commands: Mapping[str, Sent]) -> Iterator[str]:
+    """Yield the rejections for a taken address that no other user ever had."""
+    holders = defaultdict[str, set[str | None]](set)
+    refused: list[Claim] = []
+    for claim in _claims(stored, commands):
+        if _claimed(claim, commands):
+            holders[claim.address].add(claim.outcome.user_id)
+        elif str(claim.outcome.code) == EMAIL_TAKEN:
+            refused.append(claim)
+    for claim in refused:
+        if not holders[claim.address] - {claim.outcome.user_id}:
+            command_id = claim.outcome.command_id
+            yield f"{command_id} was refused {claim.address}, which nobody else ever had"
+
+
+# --- bans of erased users --------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class ErasedBan:
+    """A ban that was in force when its user was erased."""
+
+    user_id: str
+    address: str
+    """The address that the user had then."""
+    until: datetime | None
+    erased_at: datetime
+    unbanned_at: datetime | None = None
+
+    @property
+    def item(self) -> BannedAddress:
+        """Return what the table has to contain while the ban is in force."""
+        return BannedAddress(HASH_KEYS.address_hash(self.address), self.user_id, self.until)
+
+    def is_in_force(self, now: datetime) -> bool:
+        """Return True if the ban has neither expired nor been removed."""
+        return self.unbanned_at is None and self.item.is_in_force(now)
+
+
+def erased_while_banned(stored: Stored, commands: Mapping[str, Sent]) -> list[ErasedBan]:
+    """Return the bans that outlive an erasure, by the commands that took effect."""
+    claims = {claim.outcome.command_id: claim for claim in _claims(stored, commands)}
+    addresses: dict[str, str] = {}
+    bans: dict[str, datetime | None] = {}
+    erased: dict[str, ErasedBan] = {}
+    for outcome in sorted(filter(_changes, stored.decided), key=_place):
+        user_id, sent, now = outcome.user_id, commands.get(outcome.command_id), outcome.recorded_at
+        if user_id is None or sent is None or sent.planned.rival or outcome.code is not None:
+            continue
+        claim = claims.get(outcome.command_id)
+        if claim is not None and _claimed(claim, commands):
+            addresses[user_id] = claim.address
+        match sent.planned.command:
+            case c.BanUser(until=until):
+                bans[user_id] = until
+            case c.UnbanUser():
+                bans.pop(user_id, None)
+                if user_id in erased:
+                    erased[user_id].unbanned_at = now
+            case c.EraseUser() if user_id in bans:
+                ban = ErasedBan(user_id, addresses.get(user_id, ""), bans[user_id], now)
+                if ban.is_in_force(now):
+                    erased[user_id] = ban
+            case _:
+                pass
+    return list(erased.values())
+
+
+def forgotten_bans(stored: Stored, erased: list[ErasedBan], ended: datetime) -> Iterator[str]:
+    """Yield the bans that are not stored when the run ends, and the addresses not held."""
+    for ban in erased:
+        mine = f"{ban.address} of {ban.user_id}, who was erased while banned,"
+        if ban.is_in_force(ended) and stored.banned.get(ban.item.address_hash) != ban.item:
+            yield f"{mine} is not banned"
+        if ended < ban.erased_at + HELD_FOR and stored.held.get(ban.address) != ban.user_id:
+            yield f"{mine} is not held"
+    for address, user_id in stored.held.items():
+        if stored.releases.get(address) != user_id:
+            yield f"{address} is held for {user_id}, and no scrub job releases it"
+
+
+def unfounded_bans(stored: Stored, erased: list[ErasedBan]) -> Iterator[str]:
+    """Yield the banned and the held addresses that no user had who was erased while banned."""
+    banned = [ban.item for ban in erased if ban.unbanned_at is None]
+    for item in stored.banned.values():
+        if item not in banned:
+            yield f"{item} is stored, and no such ban outlived an erasure"
+    held = {(ban.address, ban.user_id) for ban in erased}
+    for address, user_id in stored.held.items() - held:
+        yield f"{address} is held for {user_id}, who was not erased with it while banned"
+
+
+def claimed_while_banned(
+    stored: Stored, commands: Mapping[str, Sent], erased: list[ErasedBan]
+) -> Iterator[str]:
+    """Yield the accepted claims of an address whose ban had outlived its user."""
+    bans = defaultdict[str, list[ErasedBan]](list)
+    for ban in erased:
+        bans[ban.address].append(ban)
+    for claim in _claims(stored, commands):
+        if not _claimed(claim, commands):
+            continue
+        at, user_id = claim.outcome.recorded_at, claim.outcome.user_id
+        for ban in bans[claim.address]:
+            ends = ban.unbanned_at or ban.until
+            after = ban.erased_at + AT_THE_SAME_TIME < at
+            if after and (ends is None or at < ends - AT_THE_SAME_TIME):
+                yield f"{user_id} claimed {ban.address}, banned since {ban.user_id} was erased"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from domain.events import EVENTS
@@ -29,6 +30,8 @@ class Known:
     sessions: dict[str, str] = field(default_factory=dict)
     """Expiry times of the active sessions, by id."""
     version: int = 0
+    time: str = ""
+    """When the last event happened."""
 
     def hear(self, event: dict[str, Any]) -> None:
         """Apply an event.
@@ -39,6 +42,7 @@ class Known:
             KeyError: There is no such event.
         """
         self.version += 1
+        self.time = event["time"]
         _HEARD.get(EVENTS[event["type"]].__name__, _nothing)(self, event["data"])
 
     def trust(self) -> None:
@@ -157,10 +161,17 @@ def _reactivated(known: Known, _: Data) -> None:
 
 
 def _erased(known: Known, _: Data) -> None:
+    """Forget everything but a ban in force, which only its end or UserUnbanned removes."""
     version = known.credential_version + 1
-    left = Known(erased=True, version=known.version, credential_version=version)
+    left = Known(erased=True, version=known.version, credential_version=version, time=known.time)
+    if known.banned is not None and _is_later(known.banned[0], known.time):
+        left.banned = known.banned
     for name in Known.__slots__:
         setattr(known, name, getattr(left, name))
+
+
+def _is_later(until: str | None, time: str) -> bool:
+    return until is None or datetime.fromisoformat(until) > datetime.fromisoformat(time)
 
 
 _HEARD: dict[str, Callable[[Known, Data], None]] = {

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
 import pytest
 
+from application.relay import SECOND_SCRUB_AFTER
 from domain.commands import COMMANDS, RegisterUser
-from tests.builders import NOW, uid
+from tests.builders import HASH_KEYS, NOW, uid
 from tests.chaos.checker import Finding, check
 from tests.chaos.history import FaultRecord, History, LogLine, Sent
 from tests.chaos.report import longest_pause, recoveries
 from tests.chaos.schedule import EVERYBODY, make_schedule
 from tests.chaos.workload import Planned, Workload
-from tests.reliability.process import run_to_rest
+from tests.reliability.invariants import Stored
+from tests.reliability.process import Process
 from tests.reliability.wire import Wire
 from tests.reliability.world import InProcessWorld
 from tests.reliability.world import Sent as InWorld
@@ -31,13 +35,15 @@ pytestmark = pytest.mark.xdist_group("chaos checker")  # one history serves them
 def _in_peace() -> History:
     """Return the history of a workload handled in this process, without attacks."""
     world, history = InProcessWorld(), History(seed=1)
+    process = Process(world, Wire(), second_scrub_after=SECOND_SCRUB_AFTER)
     for number, each in enumerate(Workload(1, NOW).plan(55, 8)):
         queue = world.sqs.queues[world.queue]
         world.send(InWorld(each.command_id, each.user_id, each.command, each.body))
         history.sent.append(Sent(each, (queue[-1].message_id,)))
         if number % 50 == 0:
-            run_to_rest(world, Wire())
-    run_to_rest(world, Wire())
+            _run_to_rest(world, process)
+    _run_to_rest(world, process)
+    history.quiet_at = world.clock.now().timestamp()
     history.items = list(world.dynamodb.items.values())
     history.published = list(world.sns.published)
     history.published_complete = list(world.sns.personal)
@@ -46,6 +52,19 @@ def _in_peace() -> History:
         for letter in world.sqs.queues[world.dead_letter_queue]
     ]
     return history
+
+
+def _run_to_rest(world: InProcessWorld, process: Process) -> None:
+    """Run a worker until nothing is left but second scrubs that are not due."""
+    for _ in range(100):
+        while process.poll():
+            pass
+        process.relay()
+        stored = Stored.read(world.items())
+        if not world.waiting() and stored.scheduled.issuperset(stored.entries):
+            return
+        world.let_time_pass()
+    raise AssertionError("work is left over")
 
 
 @pytest.fixture
@@ -68,6 +87,9 @@ def test_a_run_in_peace_has_nothing_wrong(history: History) -> None:
     )
     assert COMMANDS.keys() - accepted.keys() == set()
     assert len(history.dead_letters) >= 7
+    banned = {item["user_id"]["S"] for item in history.items if item["sk"]["S"] == "BANNED"}
+    held = {item["user_id"]["S"] for item in history.items if "held" in item}
+    assert banned < held, "addresses of erased users, some of them still banned"
 
 
 # --- one thing spoiled -----------------------------------------------------------------------
@@ -267,6 +289,128 @@ def test_the_checker_finds_it(case: str, history: History) -> None:
     spoil, kind = SPOILED[case]
     spoil(history)
     assert kind in kinds(check(history))
+
+
+# --- bans of erased users --------------------------------------------------------------------
+
+
+def _held(history: History) -> dict[str, Any]:
+    """Return the item of a held address whose ban is in force."""
+    banned = [item["user_id"] for item in history.items if item["sk"]["S"] == "BANNED"]
+    return next(i for i in history.items if "held" in i and i["user_id"] in banned)
+
+
+def _of_its_user(history: History, sort: str) -> dict[str, Any]:
+    user_id = _held(history)["user_id"]
+    return next(i for i in history.items if i["sk"]["S"] == sort and i.get("user_id") == user_id)
+
+
+def _forget_the_ban_of_an_address(history: History) -> None:
+    history.items.remove(_of_its_user(history, "BANNED"))
+
+
+def _ban_another_address(history: History) -> None:
+    _of_its_user(history, "BANNED")["pk"]["S"] = "BANNED#" + "0" * 64
+
+
+def _end_the_ban_of_an_address_early(history: History) -> None:
+    _of_its_user(history, "BANNED")["until"] = {"S": NOW.isoformat()}
+
+
+def _forget_the_ban_of_an_erased_user(history: History) -> None:
+    del _of_its_user(history, "USER")["ban"]
+
+
+def _ban_an_address_of_an_unbanned_user(history: History) -> None:
+    banned = [item["user_id"] for item in history.items if item["sk"]["S"] == "BANNED"]
+    unbanned = next(i for i in history.items if "held" in i and i["user_id"] not in banned)
+    item = copy.deepcopy(_of_its_user(history, "BANNED"))
+    address = unbanned["pk"]["S"].removeprefix("EMAIL#")
+    item["pk"]["S"] = f"BANNED#{HASH_KEYS.address_hash(address)}"
+    item["user_id"] = unbanned["user_id"]
+    history.items.append(item)
+
+
+def _release_a_held_address(history: History) -> None:
+    history.items.remove(_held(history))
+
+
+def _hold_an_address_for_another_user(history: History) -> None:
+    _held(history)["user_id"] = _user(history)["user_id"]
+
+
+def _hold_an_address_of_a_user(history: History) -> None:
+    """Mark an address as held while its user has it."""
+    address = _user(history)["email"]["S"].lower()
+    next(i for i in history.items if i["pk"]["S"] == f"EMAIL#{address}")["held"] = {"BOOL": True}
+
+
+def _give_a_held_address_to_a_user(history: History) -> None:
+    _user(history)["email"] = {"S": _held(history)["pk"]["S"].removeprefix("EMAIL#")}
+
+
+def _lose_the_release_of_an_address(history: History) -> None:
+    address = _held(history)["pk"]["S"].removeprefix("EMAIL#")
+    history.items = [i for i in history.items if i.get("address") != {"S": address}]
+
+
+def _accept_a_banned_address(history: History) -> None:
+    """Accept a registration that was rejected because of the ban, a minute after the erasure."""
+    address = _held(history)["pk"]["S"].removeprefix("EMAIL#")
+    command_id = next(
+        sent.planned.command_id
+        for sent in history.sent
+        if isinstance(command := sent.planned.command, RegisterUser)
+        and command.email.key == address
+        and sent.planned.user_id != _held(history)["user_id"]["S"]
+    )
+    item = next(i for i in history.items if i["sk"]["S"] == f"COMMAND#{command_id}")
+    assert item.pop("code") == {"S": "EmailTaken"}
+    item["status"] = {"S": "accepted"}
+    later = datetime.fromisoformat(item["recorded_at"]["S"]) + timedelta(minutes=1)
+    item["recorded_at"] = {"S": later.isoformat()}
+
+
+BANS: dict[str, tuple[Callable[[History], None], str]] = {
+    "the ban of an address is lost": (_forget_the_ban_of_an_address, "lost: .* is not banned"),
+    "another address is banned": (_ban_another_address, "lost: .* is not banned"),
+    "a ban has another end": (_end_the_ban_of_an_address_early, "lost: .* is not banned"),
+    "a ban is of another address": (_ban_another_address, "wrong: .* no such ban outlived"),
+    "a ban is back after UnbanUser": (
+        _ban_an_address_of_an_unbanned_user,
+        "wrong: .* no such ban outlived",
+    ),
+    "an erased user has no ban": (
+        _forget_the_ban_of_an_erased_user,
+        r"wrong: .* by its events: banned is \(.*\) and stored None",
+    ),
+    "a held address is free": (_release_a_held_address, "lost: .* is not held"),
+    "an address is held for another": (_hold_an_address_for_another_user, "wrong: .* is held for"),
+    "the address of a user is held": (_hold_an_address_of_a_user, "doubled: .* is held for"),
+    "a user has a held address": (_give_a_held_address_to_a_user, "doubled: .* is held for"),
+    "an address is held for ever": (_lose_the_release_of_an_address, "lost: .* no scrub job"),
+    "a banned address was claimed": (_accept_a_banned_address, "doubled: .* claimed .* banned"),
+}
+
+
+@pytest.mark.parametrize("case", BANS)
+def test_the_checker_finds_the_error_in_a_ban(case: str, history: History) -> None:
+    """An error in a ban that outlives an erasure is found by the check that is meant for it."""
+    spoil, expected = BANS[case]
+    spoil(history)
+    findings = [str(finding) for finding in check(history)]
+    assert any(re.match(expected, finding) for finding in findings), findings
+
+
+def test_a_ban_that_has_expired_and_an_address_that_was_released_may_be_gone(
+    history: History,
+) -> None:
+    """Two days later only the permanent bans must be stored, and no address must be held."""
+    history.items = [i for i in history.items if "held" not in i and "address" not in i]
+    history.items = [i for i in history.items if i["sk"]["S"] != "BANNED" or "until" not in i]
+    assert {finding.kind for finding in check(history)} == {"lost"}
+    history.quiet_at = (NOW + timedelta(days=2)).timestamp()
+    assert check(history) == []
 
 
 # --- what a seed is worth --------------------------------------------------------------------

@@ -36,6 +36,8 @@ LATEST_COPY = 8.0
 """Maximum delay, in seconds, of a second copy of a message."""
 OLD = 0.03
 """Share of commands that are more than a day old, as after a redrive."""
+BANNED_ERASURES = 6
+"""Erasures of banned users, besides those that the other stories bring about."""
 SECRET = "correct horse battery staple"
 
 
@@ -88,6 +90,9 @@ class Workload:
                 self._random.shuffle(deck)
             planned += self._tell(deck.pop()(), at)
         planned += self._untold(planned, seconds / 2)
+        for number in range(BANNED_ERASURES):
+            erasure = self._banned_erasure(unbanned=number % 2 == 1)
+            planned += self._tell(erasure, seconds * (number + 1) / (BANNED_ERASURES + 2), old=0)
         in_time = (replace(p, at=tuple(min(at, seconds) for at in p.at)) for p in planned)
         return sorted(in_time, key=lambda each: each.at[0])
 
@@ -319,3 +324,15 @@ class Workload:
         yield 0, gone, c.EraseUser()
         yield self._pause(), gone, c.UpdateProfile("Nobody")
         yield from self._arrival(fresh)
+
+    def _banned_erasure(self, *, unbanned: bool) -> Steps:
+        """Erase a banned user, whose address others request before and after the end of the ban."""
+        gone = f"banned {self._seed} {self._next()}"
+        address = gone.replace(" ", "-")
+        yield 0, gone, register(address)
+        yield 1, gone, c.BanUser("Spam", self._random.choice((None, self._expiry)))
+        yield 1, gone, c.EraseUser()
+        yield self._pause(), f"{gone} again", register(address)
+        if unbanned:
+            yield 1, gone, c.UnbanUser()
+        yield from self._move(self._random.choice(self._users), address)

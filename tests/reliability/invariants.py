@@ -10,7 +10,7 @@ from typing import Any
 
 from adapters.dynamodb import mapper, records, table
 from application.messages import render_events
-from application.ports import BannedAddress, CommandKey, Outcome
+from application.ports import HELD, BannedAddress, CommandKey, Outcome
 from domain.events import PERSONAL_FIELDS, CommandDeadLettered
 from domain.sessions import Session
 from domain.user import TwoFactor, User
@@ -27,11 +27,16 @@ class Stored:
     sessions: dict[tuple[str, str], Session] = field(default_factory=dict)
     two_factors: dict[str, TwoFactor] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
+    """User ids by address; `HELD` for an address in `held`."""
     outcomes: dict[CommandKey, Outcome] = field(default_factory=dict)
     entries: list[str] = field(default_factory=list)
     scheduled: set[str] = field(default_factory=set)
     """Those of `entries` that are second scrubs."""
     banned: dict[str, BannedAddress] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+    """Ids of erased users by the address that is held for them."""
+    releases: dict[str, str] = field(default_factory=dict)
+    """User ids by the address that a scrub job has to release."""
 
     @classmethod
     def read(cls, items: Iterable[dict[str, Any]]) -> Stored:
@@ -44,6 +49,9 @@ class Stored:
     def _add(self, item: dict[str, Any], owner: str, sort: str) -> None:
         if item["pk"]["S"].startswith(table.OUTBOX_PREFIX):
             self.entries.append(f"{item['pk']['S']} {item['commands']['S']}")
+            if "address" in item:
+                address = item["address"]["S"]
+                self.releases[address] = item["commands"]["S"].partition("/")[0]
             if "final" in item:
                 self.scheduled.add(self.entries[-1])
         elif sort.startswith(table.COMMAND_PREFIX):
@@ -55,6 +63,8 @@ class Stored:
             self.two_factors[owner] = mapper.parse_two_factor(item)
         elif sort == table.EMAIL:
             self.owners[owner] = mapper.parse_address(item)
+            if self.owners[owner] == HELD:
+                self.held[owner] = item["user_id"]["S"]
         elif sort == table.BANNED:
             assert "@" not in json.dumps(item)
             self.banned[owner] = mapper.parse_banned(item)

@@ -50,6 +50,7 @@ class Process(wire.Process):
         sleep: Callable[[float], None] = lambda _: None,
         draw: Callable[[float, float], float] = lambda _low, high: high,
         hash_keys: KeyRing = HASH_KEYS,
+        second_scrub_after: timedelta = timedelta(),
     ) -> None:
         """Start without making a call. `sleep` and `draw` are its pauses and its jitter."""
         retries = Retries(sleep=sleep)
@@ -71,7 +72,7 @@ class Process(wire.Process):
         self.repository = DynamoDBUserRepository(dynamodb, world.table, retries)
         ports = Ports(self.repository, outbox, publisher, world.clock)
         self._handler = BatchHandler(ports, PARSER, policy(sleep, draw, world.clock, hash_keys))
-        relay_policy = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=timedelta())
+        relay_policy = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=second_scrub_after)
         self._relay = Relay(outbox, publisher, world.clock, relay_policy)
         self._fifo = world.queue.endswith(".fifo")
         self._queue = SqsCommandQueue(
