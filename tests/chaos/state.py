@@ -121,8 +121,12 @@ class _Replica:
         stored = code, tuple(event.type.split(".")[2] for event in outcome.events)
         if _changes(outcome):
             self._past.append((outcome.recorded_at, self.model.copy()))
+        before = self.model.copy()
         answer = self.model.decide(user_id, command, outcome.recorded_at, time)
-        if answer == stored or self._was_so_at_the_time(outcome, planned, stored):
+        if answer == stored:
+            return None
+        if self._was_so_at_the_time(outcome, planned, stored):
+            self.model = before  # the command was rejected and changed nothing
             return None
         name = f"{type(command).__name__} {outcome.command_id}"
         return f"{name} at version {outcome.version}: {answer} and stored {stored}"

@@ -6,7 +6,7 @@ import copy
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from application.messages import render_command
+from application.messages.commands import command_data
 from application.relay import SECOND_SCRUB_AFTER
-from domain.commands import COMMANDS, RegisterUser
-from tests.builders import HASH_KEYS, NOW, uid
+from domain.commands import COMMANDS, Command, RegisterUser
+from tests.builders import HASH_KEYS, NOW, register, rotation, start_session, token, uid
 from tests.chaos.checker import Finding, check
 from tests.chaos.history import FaultRecord, History, LogLine, Sent
 from tests.chaos.report import longest_pause, recoveries
@@ -34,9 +36,13 @@ pytestmark = pytest.mark.xdist_group("chaos checker")  # one history serves them
 @cache
 def _in_peace() -> History:
     """Return the history of a workload handled in this process, without attacks."""
+    return _handled(Workload(1, NOW).plan(55, 8))
+
+
+def _handled(plan: Sequence[Planned]) -> History:
     world, history = InProcessWorld(), History(seed=1)
     process = Process(world, Wire(), second_scrub_after=SECOND_SCRUB_AFTER)
-    for number, each in enumerate(Workload(1, NOW).plan(55, 8)):
+    for number, each in enumerate(plan):
         queue = world.sqs.queues[world.queue]
         world.send(InWorld(each.command_id, each.user_id, each.command, each.body))
         history.sent.append(Sent(each, (queue[-1].message_id,)))
@@ -289,6 +295,45 @@ def test_the_checker_finds_it(case: str, history: History) -> None:
     spoil, kind = SPOILED[case]
     spoil(history)
     assert kind in kinds(check(history))
+
+
+# --- reads that are not of one instant -------------------------------------------------------
+
+
+@pytest.mark.parametrize(("seconds", "findings"), [(0, 0), (31, 1)])
+def test_a_rejection_by_a_session_that_was_read_too_early_changes_nothing(
+    seconds: int, findings: int
+) -> None:
+    """The next part of its refresh token was never valid; a later rejection is an error."""
+    session, (first, second, third) = uid("session"), map(token, ("first", "second", "third"))
+    end = NOW + timedelta(days=1)
+    history = _handled(
+        [
+            _planned(1, register("ada")),
+            _planned(2, rotation(session, first, second, end)),  # rejected: there is no session
+            _planned(3, start_session(session, first, end)),
+            _planned(4, rotation(session, second, third, end)),  # ends the session
+        ]
+    )
+    rejected = next(i for i in history.items if i["sk"]["S"] == f"COMMAND#{uid('command 2')}")
+    assert rejected["code"] == {"S": "SessionNotFound"}
+    rejected["version"] = {"N": "2"}  # as if the user had been read after the start of the session
+    at = datetime.fromisoformat(rejected["recorded_at"]["S"]) + timedelta(seconds=seconds)
+    rejected["recorded_at"] = {"S": at.isoformat()}
+    found = [finding for finding in check(history) if "by the rules" in finding.what]
+    assert len(found) == findings
+
+
+def _planned(number: int, command: Command) -> Planned:
+    command_id, user_id = uid(f"command {number}"), uid("ada")
+    body = render_command(
+        command.type,
+        command_data(command),
+        command_id=command_id,
+        source="/chaos",
+        user_id=user_id,
+    )
+    return Planned((float(number),), command_id, user_id, command, body)
 
 
 # --- bans of erased users --------------------------------------------------------------------
