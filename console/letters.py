@@ -8,6 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
+from console.shared_read import SharedRead
 from operations.dead_letters.filter import LetterFilter
 from operations.dead_letters.letter import Letter
 from operations.dead_letters.listing import Group, Listing, group_letters, list_letters
@@ -45,7 +46,7 @@ class LetterShelf:
     _read_at: float = float("-inf")
     _letters: OrderedDict[str, Letter] = field(default_factory=OrderedDict)
     _bytes: int = 0
-    _reading: threading.Lock = field(default_factory=threading.Lock)
+    _reading: SharedRead[Listing] = field(default_factory=SharedRead[Listing])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def first(self, aws: Aws, newest: float = SHOWN_AGAIN) -> Listing:
@@ -53,13 +54,18 @@ class LetterShelf:
 
         Raises the errors of AWS.
         """
-        with self._reading:
-            if self._listing is None or time.monotonic() - self._read_at >= newest:
-                self._listing = list_letters(aws, LetterFilter(), PAGE, bodies=True, once=True)
-                self._read_at = time.monotonic()
-                for letter in self._listing.letters:
-                    self._remember(letter)
+
+        def known() -> Listing | None:
+            return self._listing if time.monotonic() - self._read_at < newest else None
+
+        def read() -> Listing:
+            self._listing = list_letters(aws, LetterFilter(), PAGE, bodies=True, once=True)
+            self._read_at = time.monotonic()
+            for letter in self._listing.letters:
+                self._remember(letter)
             return self._listing
+
+        return self._reading.get(known, read)
 
     def find(self, aws: Aws, message_id: str) -> Letter | None:
         """Return a remembered letter, or one of the first of the queue; `None` if not found."""

@@ -14,6 +14,7 @@ import structlog
 
 from adapters.aws.client import error_code
 from console.live_page import newest_commands
+from console.shared_read import SharedRead
 from console.workers import Totals, Workers, WorkerState
 from operations.status import read_status
 from worker.connections import Aws
@@ -92,14 +93,20 @@ class History:
 
     workers: Workers = field(default_factory=Workers)
     readings: deque[Reading] = field(default_factory=lambda: deque(maxlen=KEPT))
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _shared: SharedRead[Reading] = field(default_factory=SharedRead[Reading])
 
     def newest(self, aws: Aws, older_than: float = EVERY) -> Reading:
         """Return the newest reading; read again if it is older. Raises the errors of AWS."""
-        with self._lock:  # pages that ask meanwhile wait for the same reading
-            if not self.readings or time.monotonic() - self.readings[-1].clock >= older_than:
-                self._read(aws)
+
+        def known() -> Reading | None:
+            last = self.readings[-1] if self.readings else None
+            return last if last and time.monotonic() - last.clock < older_than else None
+
+        def read() -> Reading:
+            self._read(aws)
             return self.readings[-1]
+
+        return self._shared.get(known, read)
 
     def _read(self, aws: Aws) -> None:
         status, workers = read_status(aws, ENTRIES), self.workers.read()

@@ -37,6 +37,8 @@ HEALTH: Final = "/health"
 """Path that a load balancer or an orchestrator probes, under whatever host name."""
 MAX_FORM: Final = 900_000
 """Maximum bytes of a form: a command of 256 KiB, in which `%XX` may stand for each byte."""
+PAGE_WITHIN: Final = 15.0
+"""Maximum seconds for a page; a call to AWS may take 90 s until its last attempt fails."""
 FORM_WITHIN: Final = 30.0
 """Maximum seconds for the arrival of a form."""
 
@@ -127,10 +129,26 @@ async def answer(console: Console, request: Request, mode: Mode, handler: Handle
         if mode is Mode.DEVELOPMENT:
             console.require_development()
         call = Call(console, person, request.path_params, dict(request.query_params), form)
-        return await run_in_threadpool(handler, call)
+        if request.method == "POST":  # an action is never given up half-way
+            return await run_in_threadpool(handler, call)
+        return await _within(PAGE_WITHIN, handler, call)
     except Exception as error:  # noqa: BLE001 - a page says what happened
         status, problem = explain(error, request)
         return error_page(console, person, status, problem)
+
+
+async def _within(seconds: float, handler: Handler, call: Call) -> Response:
+    """Return a handler's answer; its thread may outlive the request.
+
+    Raises:
+        RefusedError: it did not answer in time.
+    """
+    task = asyncio.ensure_future(run_in_threadpool(handler, call))
+    done, _ = await asyncio.wait([task], timeout=seconds)
+    if done:
+        return task.result()
+    task.add_done_callback(lambda late: late.cancelled() or late.exception())
+    raise RefusedError(504, f"AWS did not answer within {seconds:.0f} s: try again later")
 
 
 def person_of(console: Console, request: Request) -> str:
