@@ -6,10 +6,11 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -90,9 +91,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             elif "ended as expected" in line:
                 break
         assert address, "the console's address was not printed"
+        for stream in (process.stdout, process.stderr):
+            Thread(target=_drain, args=(stream,), daemon=True).start()  # a full pipe would block it
         yield Site(address, endpoint)
         process.terminate()
-        process.communicate(timeout=30)
+        process.wait(timeout=30)
+
+
+def _drain(stream: Iterable[str]) -> None:
+    for _ in stream:
+        pass
 
 
 @pytest.fixture(scope="session")
@@ -162,15 +170,21 @@ def serious_faults(page: Page, axe: str) -> list[str]:
 
 
 def press(page: Page, name: str, role: str = "link") -> None:
-    """Reach a link or a button with the Tab key, and press Enter."""
-    reach(page, name, role)
-    page.keyboard.press("Enter")
-    page.wait_for_load_state()
+    """Reach a link or a button with the Tab key, and press Enter; a link leads to another page."""
+    if role == "link":
+        _submit(page, name, role)
+    else:
+        reach(page, name, role)
+        page.keyboard.press("Enter")
 
 
 def submit(page: Page, name: str) -> None:
     """Reach a button with the Tab key, press Enter, and wait for the page that follows."""
-    reach(page, name, "button")
+    _submit(page, name, "button")
+
+
+def _submit(page: Page, name: str, role: str) -> None:
+    reach(page, name, role)
     with page.expect_navigation():
         page.keyboard.press("Enter")
 
