@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from application.ports import CommandKey, LoadRequest, Outcome
 from console.live import LiveEvents
+from domain.events import CommandDeadLettered
 from operations.outcomes import outcome_keys
 from operations.presentation import is_id, name_of, outcome_words
 from operations.received_event import ReceivedEvent
@@ -74,7 +75,10 @@ class Followed:
         """How the command ended, in one or two words."""
         if self.outcome is not None:
             return outcome_words(self.outcome)
-        return self.events[-1][1].name if self.events else "in the queue"
+        names = [event.name for _, event in self.events]
+        if CommandDeadLettered.__name__ in names:
+            return "dead-lettered"
+        return names[-1] if names else "in the queue"
 
     @property
     def steps(self) -> list[Step]:

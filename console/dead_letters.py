@@ -19,7 +19,8 @@ from operations.dead_letters.edit import (
 from operations.dead_letters.filter import LetterFilter
 from operations.dead_letters.listing import Group, group_letters
 from operations.dead_letters.redrive import redrive_letters
-from operations.printable import age_text, counted, readable
+from operations.presentation import is_id
+from operations.printable import age_text, counted, printable, readable
 from worker.errors import CliError, ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from operations.dead_letters.processing import Result
 
 ACTIONS: Final = ("retry", "delete")
+LONGEST_NAME: Final = 100
+"""Maximum characters of a reason and of a command in the title of an action, which is logged."""
 
 
 class Selection(NamedTuple):
@@ -53,6 +56,8 @@ class Selection(NamedTuple):
         chosen = cls(*(fields.get(name, "") for name in cls._fields))
         if not chosen.message_id and not (chosen.reason and chosen.command):
             raise UsageError("no dead letters selected", "choose a letter or a group")
+        if chosen.message_id and not is_id(chosen.message_id):
+            raise UsageError("not the id of a dead letter", "choose a letter or a group")
         return chosen
 
     @property
@@ -67,7 +72,8 @@ class Selection(NamedTuple):
         """The selection in words, for the log and the list of actions."""
         if self.message_id:
             return f"dead letter {self.message_id}"
-        return f"dead letters {self.reason} of {self.command}"
+        reason, command = (printable(each)[:LONGEST_NAME] for each in (self.reason, self.command))
+        return f"dead letters {reason} of {command}"
 
     @property
     def query(self) -> str:

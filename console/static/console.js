@@ -4,12 +4,21 @@
 
 // --- parts that are renewed: <div data-refresh="URL" data-every="MILLISECONDS"> ---
 
+const STOPS = "a, button, input, [tabindex]";
+
+// Replace the content of a part; the focus stays where it was in the order of the Tab key.
+const replace = (part, html) => {
+  const place = [...part.querySelectorAll(STOPS)].indexOf(document.activeElement);
+  part.innerHTML = html;
+  if (place >= 0) part.querySelectorAll(STOPS)[place]?.focus({ preventScroll: true });
+};
+
 for (const part of document.querySelectorAll("[data-refresh]")) {
   const renew = async () => {
     if (!document.hidden) {
       try {
         const answer = await fetch(part.dataset.refresh);
-        if (answer.ok) part.innerHTML = await answer.text();
+        if (answer.ok) replace(part, await answer.text());
         part.classList.toggle("stale", !answer.ok);
       } catch {
         part.classList.add("stale"); // the console has stopped, or the connection is cut

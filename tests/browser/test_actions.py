@@ -295,6 +295,17 @@ def test_events_arrive_and_are_filtered_and_paused(site: Site, open_page: Open) 
     expect(newest).not_to_have_text(before)
 
 
+def test_the_focus_stays_while_a_part_of_the_page_is_renewed(site: Site, open_page: Open) -> None:
+    """Otherwise the Tab key would begin again, each second."""
+    page = open_page("/live")
+    page.locator("[data-refresh] tbody a").first.focus()
+    for _ in range(2):
+        with page.expect_response(f"{site.root}/live/newest"):
+            pass
+        page.wait_for_timeout(200)
+        assert page.evaluate("document.activeElement.closest('[data-refresh]') !== null")
+
+
 def test_hostile_letters_and_events_are_shown_harmlessly(site: Site, open_page: Open) -> None:
     """No script runs, nothing is loaded, and no text changes direction (see `open_page`)."""
     hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202e'\"&"

@@ -12,6 +12,8 @@ from structlog.testing import capture_logs
 
 from console.jobs import Job, Jobs
 from domain.commands import COMMANDS
+from domain.events import CommandDeadLettered
+from operations.received_event import ReceivedEvent
 from tests.builders import register, uid
 from tests.unit.console.served import Browser, console, handle, provisioned
 from worker.errors import CliError
@@ -157,6 +159,32 @@ def test_an_action_without_a_selection_is_refused(browser: Browser, query: str) 
     for action in ("retry", "delete"):
         assert browser.post(f"/dead-letters/{action}", {"reason": "NotJson"}).status == 400
     assert depths(browser) == (0, 1)
+
+
+@pytest.mark.parametrize("action", ["retry", "delete"])
+def test_an_action_is_logged_in_one_short_line(browser: Browser, action: str) -> None:
+    """Whatever the form contains."""
+    with capture_logs() as lines:
+        form = {"reason": HOSTILE + "x" * 10_000, "command": "y\n" * 10_000}
+        started = browser.post(f"/dead-letters/{action}", form)
+        ended(browser, started.headers["location"])
+        refused = browser.post(f"/dead-letters/{action}", {"message_id": "ada@example.com"})
+    assert refused.status == 400
+    texts = [line["action"] for line in lines if "action" in line]
+    assert texts
+    assert all(len(text) < 300 and text.isprintable() for text in texts)
+
+
+def test_a_dead_lettered_command_is_named_so(browser: Browser) -> None:
+    """Its page does not promise an outcome."""
+    command_id = str(uuid4())
+    body = {"type": CommandDeadLettered.type, "causationid": command_id, "data": {}}
+    live = browser.console.live
+    live._add(ReceivedEvent.parse(json.dumps(body), time.monotonic()))
+    assert "dead-lettered" in browser.get("/live/newest").text
+    page = browser.get(f"/commands/{command_id}").text
+    assert "moved to the" in page
+    assert "no outcome yet" not in page
 
 
 def test_a_failed_action_says_why(browser: Browser) -> None:
