@@ -330,8 +330,8 @@ class Workload:
         gone = f"banned {self._seed} {self._next()}"
         address = gone.replace(" ", "-")
         yield 0, gone, register(address)
-        yield 1, gone, c.BanUser("Spam", self._random.choice((None, self._expiry)))
-        yield 1, gone, c.EraseUser()
+        yield 3, gone, c.BanUser("Spam", self._random.choice((None, self._expiry)))
+        yield 3, gone, c.EraseUser()  # attacks delay commands: few overtake one sent 3 s before
         yield self._pause(), f"{gone} again", register(address)
         if unbanned:
             yield 1, gone, c.UnbanUser()
