@@ -130,7 +130,7 @@ class Access:
         if not any(named):
             raise RefusedError(401, "the proxy did not name a person")
         if len(named) > 1:  # a proxy that adds its header to the client's own
-            raise RefusedError(401, f"the request has {len(named)} headers that name a person")
+            raise RefusedError(401, "the request names several persons in its headers")
         try:
             return check_actor(named[0])
         except InvalidValueError as error:

@@ -17,7 +17,7 @@ import structlog
 from adapters.aws.client import error_code
 from application.backoff import Backoff
 from operations.event_tail import EventTail, follow_events
-from operations.printable import printable
+from operations.printable import counted, printable
 from operations.received_event import ReceivedEvent
 
 logger = structlog.get_logger(__name__)
@@ -187,4 +187,4 @@ def _shortened(event: ReceivedEvent) -> ReceivedEvent:
 
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else printable(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} [{len(text)} characters]"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} [{counted(len(text), 'character')}]"

@@ -16,7 +16,7 @@ from console.overview import ENTRIES
 from console.user_page import OUTCOMES
 from domain import commands as c
 from operations.provision import provision_resources
-from tests.builders import register
+from tests.builders import register, uid
 from tests.conftest import ResourceNames
 from tests.e2e.command_line import CommandLine
 from tests.persistence import registered
@@ -84,7 +84,7 @@ def counted_calls(browser: Browser) -> Iterator[Counter[str]]:
     [
         "/dead-letters",
         "/dead-letters/group?reason=NotJson&command=-",
-        f"/dead-letters/{uuid4()}",
+        f"/dead-letters/{uid('no letter')}",
         "/dead-letters/confirm?action=retry&reason=NotJson&command=-",
     ],
 )

@@ -177,5 +177,5 @@ def test_of_a_large_event_a_bounded_part_is_kept(monkeypatch: pytest.MonkeyPatch
         eventually(lambda: events.after(0))
         [(_, event)] = events.after(0)
         assert len(repr(event)) < 5_000
-        assert event.data["list"].endswith("[100004 characters]")
+        assert event.data["list"].endswith("[100,004 characters]")
         events.close()
