@@ -21,7 +21,7 @@ IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
 ADDRESS: Final = re.compile(r"http://127\.0\.0\.1:\d+/\?token=\S+")
 READINGS: Final = 12_000
 """Milliseconds until the plots have several readings."""
-PAGES: Final = {"overview": "/", "live": "/live", "dead-letters": "/dead-letters"}
+PAGES: Final = {"overview": "/", "live": "/live"}
 
 
 def main() -> int:
@@ -66,10 +66,12 @@ def take(browser: Browser, address: str) -> None:
     page = browser.new_page(viewport={"width": 1100, "height": 760})
     page.goto(address)
     page.wait_for_timeout(READINGS)
+    root = address.partition("/?")[0]
     for name, path in PAGES.items():
-        page.goto(address.partition("/?")[0] + path)
+        page.goto(root + path)
         page.wait_for_timeout(1_500)
         page.screenshot(path=IMAGES / f"console-{name}.png")
+    page.goto(f"{root}/dead-letters")
     page.get_by_role("link", name="InvalidField").click()
     page.locator("tbody th a").first.click()
     page.screenshot(path=IMAGES / "console-dead-letter.png")
