@@ -76,7 +76,7 @@ class Site:
         return str(sent["MessageId"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Run the samples on an AWS of their own; the console stays open."""
     folder = tmp_path_factory.mktemp("dev")
@@ -103,9 +103,9 @@ def _drain(stream: Iterable[str]) -> None:
         pass
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Run a headless Chromium."""
+    """Run a headless Chromium, to the end of a file: its event loop would fail other tests."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"no browser is installed: none of {', '.join(BROWSERS)}")

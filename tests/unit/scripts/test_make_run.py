@@ -21,9 +21,18 @@ def test_make_run_starts_its_own_aws_whatever_is_exported(
     program.chmod(0o755)
     installed = tmp_path / ".installed"
     installed.touch()
-    environment = {**os.environ, **({"AWS_ENDPOINT_URL": given} if given else {})}
+    # the tests themselves may run under make, whose variables would change what this one prints
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    environment = {**own, **({"AWS_ENDPOINT_URL": given} if given else {})}
     done = subprocess.run(
-        ["make", "run", f"BIN={tmp_path}", f"INSTALLED={installed}", "ARGS=--once"],
+        [
+            "make",
+            "--no-print-directory",
+            "run",
+            f"BIN={tmp_path}",
+            f"INSTALLED={installed}",
+            "ARGS=--once",
+        ],
         cwd=ROOT,
         env=environment,
         capture_output=True,
