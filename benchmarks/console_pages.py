@@ -23,7 +23,7 @@ from application.ports import Outcome, Status, UserChange
 from benchmarks.arguments import BenchmarkError, OneLineParser, errors_in_one_line, whole_number
 from benchmarks.population import populate
 from benchmarks.workload import Command
-from console.access import COOKIE, Access, accepted_hosts
+from console.access import Access, accepted_hosts
 from console.app import Console
 from console.server import ServedConsole, listen
 from domain.commands import RequestPasswordReset
@@ -33,7 +33,6 @@ from operations.provision import provision_resources
 from worker.connections import Aws
 from worker.settings import load_settings
 
-REQUESTS: Final = 10
 EMULATORS: Final = ("http://127.0.0.1:", "http://localhost:")
 HOST: Final = "127.0.0.1"
 NAMES: Final = (
@@ -123,7 +122,7 @@ def put_entries(aws: Aws, count: int) -> None:
         list(pool.map(commit, range(count)))
 
 
-def measure(aws: Aws, users: Sequence[Command]) -> dict[str, list[float]]:
+def measure(aws: Aws, users: Sequence[Command], requests: int) -> dict[str, list[float]]:
     """Return the milliseconds of the requests of each page."""
     listening = listen(HOST, 0)
     port = listening.getsockname()[1]
@@ -143,16 +142,18 @@ def measure(aws: Aws, users: Sequence[Command]) -> dict[str, list[float]]:
             "live": "/live",
         }
         for name, path in paths.items():
-            taken[name] = [request(port, path, access.session) for _ in range(REQUESTS)]
+            taken[name] = [
+                request(port, path, f"{access.cookie}={access.session}") for _ in range(requests)
+            ]
     return taken
 
 
-def request(port: int, path: str, session: str) -> float:
+def request(port: int, path: str, cookie: str) -> float:
     """Request a page; return the milliseconds until its end."""
     time.sleep(1.1)  # so that dead letters are read again, and not shown from the last request
     start = time.perf_counter()
     connection = http.client.HTTPConnection(HOST, port, timeout=60)
-    connection.request("GET", path, headers={"cookie": f"{COOKIE}={session}"})
+    connection.request("GET", path, headers={"cookie": cookie})
     answer = connection.getresponse()
     answer.read()
     connection.close()
@@ -167,6 +168,7 @@ def main() -> None:
     parser.add_argument("--letters", type=whole_number(10, 100_000), default=10_000)
     parser.add_argument("--entries", type=whole_number(1, 100_000), default=5_000)
     parser.add_argument("--users", type=whole_number(10, 10_000_000), default=100_000)
+    parser.add_argument("--requests", type=whole_number(1, 100), default=10, help="of each page")
     given = parser.parse_args()
     endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
     with errors_in_one_line(parser.prog):
@@ -179,10 +181,10 @@ def main() -> None:
             put_letters(aws, given.letters)
             put_entries(aws, given.entries)
             users = populate(endpoint, aws.settings.table, given.users)
-            taken = measure(aws, users)
+            taken = measure(aws, users, given.requests)
     print(
         f"{given.letters:,} dead letters, {given.entries:,} outbox entries, {given.users:,} users;"
-        f" milliseconds of {REQUESTS} requests"
+        f" milliseconds of {given.requests} requests"
     )
     print("| page | median | longest |")
     print("|---|--:|--:|")
