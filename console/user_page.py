@@ -13,6 +13,7 @@ from starlette.responses import Response
 from application.messages import MessageParser
 from application.ports import LoadRequest
 from console.commands import SentCommand
+from console.sending import SOURCE
 from console.web import see_other
 from domain.commands import EraseUser
 from operations.command_input import Options, check, from_arguments
@@ -31,7 +32,6 @@ logger = structlog.get_logger(__name__)
 
 OUTCOMES: Final = 50
 """Outcomes of one page of the history."""
-SOURCE: Final = "/user-worker/console"
 ACTIONS: Final = ("erase", "export")
 
 

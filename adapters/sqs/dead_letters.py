@@ -41,6 +41,8 @@ UNWRAPPED = "unwrapped"
 """A value of `QUARANTINED`: the body is the whole command without its wrapping (Celery, SNS)."""
 EDITED = "edited_original"
 """The redacted body before an operator corrected the command; the worker passes it on."""
+MAX_EDITED = 64_000
+"""Maximum characters of `edited_original`: a longer text of any sender is not even parsed."""
 REASON_ATTRIBUTES = frozenset(
     {
         QUARANTINED,
@@ -141,7 +143,7 @@ def edited_original(attributes: Mapping[str, Any] | None) -> str | None:
     Any sender can set the attribute, so a text that is not completely redacted is ignored.
     """
     text = str(((attributes or {}).get(EDITED) or {}).get("StringValue", ""))
-    if not text or "@" in text or _STRICT.redact(text) is not None:
+    if not 0 < len(text) <= MAX_EDITED or "@" in text or _STRICT.redact(text) is not None:
         return None
     return text
 

@@ -10,6 +10,7 @@ from adapters.aws.client import error_code
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from adapters.sqs.dead_letters import (
     EDITED,
+    MAX_EDITED,
     ORIGINAL_SENT_AT,
     REDRIVES,
     time_text,
@@ -31,8 +32,6 @@ from operations.progress import NO_PROGRESS, Progress
 from worker.connections import Aws
 from worker.errors import CliError, ExitCode, UsageError
 
-LARGEST_HISTORY: Final = 64_000
-"""Maximum characters of a body that travels with its correction."""
 _ABSENT: Final = object()
 
 
@@ -184,7 +183,7 @@ def _merged(edited: Any, original: Any, path: str) -> Any:
 def _attributes(letter: StoredLetter) -> dict[str, Any]:
     before = Letter.read(letter).edited_from or without_personal_data(letter.body)
     texts = {ORIGINAL_SENT_AT: time_text(letter.original_sent_at)}
-    if len(before) <= LARGEST_HISTORY:
+    if len(before) <= MAX_EDITED:
         texts[EDITED] = before
     attributes: dict[str, Any] = {
         name: {"DataType": "String", "StringValue": text} for name, text in texts.items()

@@ -13,7 +13,7 @@ import pytest
 from adapters.dynamodb.projection import CREDENTIALS, OF_OPERATORS, OF_READERS, projection
 from adapters.sns.subscription import PURPOSES
 from application.permissions_file import parse_permissions
-from console import user_page
+from console import sending
 from domain.commands import EraseUser
 from scripts import access_template
 from tests.deploy.stacks import DEPLOY
@@ -240,7 +240,7 @@ def test_the_example_lets_a_console_erase_users_once_it_is_a_comment_no_more() -
     found = parse_permissions(head + uncommented, queues, Settings().roles)
     (producer,) = [each for each in found.producers if each.name == "console"]
     assert producer.commands == (EraseUser.__name__,)
-    assert producer.sources == (user_page.SOURCE,)
+    assert producer.sources == (sending.SOURCE,)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the worker passes on of a correction, whoever wrote it."""
+"""Check what the worker passes on of a corrected command."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from adapters.sqs.command_queue import SqsMessage
 from adapters.sqs.dead_letters import (
     EDITED,
+    MAX_EDITED,
     edited_original,
     render_letter,
     without_personal_data,
@@ -69,5 +70,13 @@ def test_what_a_sender_writes_there_is_ignored(text: str) -> None:
     "body", ["", "no json", "[]", "{", json.dumps({"a": "b"}), "\x00", "[" * 9_000]
 )
 def test_any_body_has_a_form_without_personal_data(body: str) -> None:
-    """Also one that is no event."""
+    """A body that is not an event is described by its length."""
     assert edited_original(attributes(without_personal_data(body))) is not None
+
+
+def test_a_text_beyond_the_limit_is_not_parsed() -> None:
+    """A sender could otherwise use the processor time of the thread that receives."""
+    before = without_personal_data(json.dumps(BAN))
+    longest = before.ljust(MAX_EDITED)
+    assert edited_original(attributes(longest)) == longest
+    assert edited_original(attributes(longest + " ")) is None
