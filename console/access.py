@@ -1,4 +1,4 @@
-"""Who may open a page and who may act: the checks in front of every request.
+"""Check each request: the session, the host, the origin and the permission to act.
 
 The console is a web page on a machine where other pages are open, too. Each check refuses one way
 in which another site, or another user of the machine, could use it: docs/console.md.

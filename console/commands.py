@@ -47,7 +47,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What is known of one command."""
+    """One command: its sending, its outcome and its events, as far as known."""
 
     command_id: str
     sent: SentCommand | None

@@ -1,4 +1,4 @@
-"""What every page has in common: its request, its answer, and the checks around both."""
+"""The request and the answer of every page, and the checks around both."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FORM_WITHIN: Final = 30.0
 
 
 class Mode(StrEnum):
-    """What a route needs."""
+    """The condition under which a route may be used."""
 
     READ = "read"
     WRITE = "write"

@@ -1,4 +1,4 @@
-"""What the workers state about themselves: health and metrics, read over HTTP."""
+"""Read the health and the metrics of the workers over HTTP."""
 
 from __future__ import annotations
 

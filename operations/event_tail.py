@@ -27,7 +27,7 @@ CHECK_EVERY = 60.0
 
 
 class Followed(Protocol):
-    """What `follow_events` needs of a tail."""
+    """The part of a tail that `follow_events` uses."""
 
     def poll(self) -> list[ReceivedEvent]:
         """Wait for events; raise any error of AWS."""

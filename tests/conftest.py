@@ -111,7 +111,7 @@ def _no_aws_of_the_callers() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_width_of_the_callers() -> Iterator[None]:
-    """Let output be that of a pipe, also if several processes share the tests: they set COLUMNS."""
+    """Unset COLUMNS, which pytest-xdist sets: output has the width of a pipe."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("COLUMNS", raising=False)
         yield

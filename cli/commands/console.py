@@ -39,7 +39,7 @@ NOT_INSTALLED: Final = (
     "the packages of the console are not installed",
     "pip install 'user-worker[console]'",
 )
-"""What is wrong, and what to do."""
+"""An error and its advice."""
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
@@ -127,7 +127,7 @@ def console(
 def _check_access(
     host: str, public_host: str | None, proxy_header: str | None, password: str | None
 ) -> None:
-    """Raise UsageError if others could open the console, or nobody could."""
+    """Raise UsageError if everyone or no one could open the console."""
     from console.access import is_loopback
 
     if proxy_header is not None:

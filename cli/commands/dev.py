@@ -280,7 +280,7 @@ def _log_file() -> Iterator[Path]:
 
 
 def _serve_figures() -> None:
-    """Let the worker serve its health and its metrics for the console, unless that is set."""
+    """Set the ports of the worker's health and metrics for the console, unless they are set."""
     os.environ.setdefault("USER_WORKER_HEALTH_PORT", str(_free_port()))
     if "OTEL_METRICS_EXPORTER" not in os.environ:
         os.environ["OTEL_METRICS_EXPORTER"] = "prometheus"

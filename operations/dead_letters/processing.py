@@ -41,7 +41,7 @@ class Plan:
     skip: Callable[[StoredLetter], bool] = lambda _: False
     """Returns True for letters to leave in the queue although they match the filter."""
     ignore: Callable[[StoredLetter], bool] = lambda _: False
-    """As `skip`, but later letters of the FIFO group do not wait for them."""
+    """Return True for letters to leave for which later ones of the FIFO group do not wait."""
 
 
 @dataclass(slots=True)

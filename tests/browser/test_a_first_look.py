@@ -1,4 +1,4 @@
-"""What someone sees who opens the printed address for the first time; before the other tests."""
+"""Check the first look at the printed address; runs before the other tests."""
 
 from __future__ import annotations
 

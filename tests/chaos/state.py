@@ -221,7 +221,7 @@ def taken_by_nobody(stored: Stored, commands: Mapping[str, Sent]) -> Iterator[st
     for claim in refused:
         if not holders[claim.address] - {claim.outcome.user_id}:
             command_id = claim.outcome.command_id
-            yield f"{command_id} was refused {claim.address}, which nobody else ever had"
+            yield f"{command_id} was refused {claim.address}, which no other user ever had"
 
 
 # --- bans of erased users --------------------------------------------------------------------

@@ -266,9 +266,7 @@ def test_a_console_that_may_act_needs_both_policies(world: World, tmp_path: Path
             lambda: "accepted" in served.get(route, f"user={user}", command_id=sent).text, 30
         )
         for route, parts in (("/send", {}), ("/send/{name}", {"name": "UnlockUser"})):
-            assert (
-                served.get(route, **parts).status == 400
-            )  # in production nobody sends from a form
+            assert served.get(route, **parts).status == 400  # the form is refused in production
         assert served.post("/send/{name}", {"x": "y"}, name="UnlockUser").status == 400
         assert served.asked >= {(each.method, each.path) for each in ROUTES}
     check(PAGES | ACTIONS, lambda: but_quarantine(served.role.uses), but_for=of_the_export)

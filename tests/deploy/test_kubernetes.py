@@ -269,7 +269,7 @@ def test_the_console_finds_all_workers_on_their_ports() -> None:
 
 
 def test_the_ingress_reaches_the_console_and_the_console_the_workers() -> None:
-    """Whoever reached the console otherwise could name any person in the header."""
+    """A client that reaches the console past the proxy could name any person in the header."""
     policy = of_console("NetworkPolicy")["spec"]
     assert policy["podSelector"]["matchLabels"] == OF_THE_CONSOLE
     (into,) = policy["ingress"]

@@ -172,7 +172,7 @@ def test_templates_and_worker_start_from_the_same_numbers(name: str, setting: st
 
 
 def test_a_batch_may_wait_as_long_in_the_template_as_in_the_settings() -> None:
-    """A longer wait is refused before the worker starts; by default there is none."""
+    """CloudFormation refuses a longer wait; the default is 0."""
     parameter = template("service")["Parameters"]["BatchWait"]
     field = Settings.model_fields["batch_wait"]
     assert parameter["Default"] == field.default
@@ -404,7 +404,7 @@ def test_the_console_has_the_policies_that_it_needs(
 def test_nobody_reaches_the_console_without_a_sign_in() -> None:
     """The network admits the load balancer only, and that forwards after the sign-in only.
 
-    Whoever reached the console otherwise could name any person in the header.
+    A client that reaches the console past the proxy could name any person in the header.
     """
     assert evaluated("console", "Balancer")["Scheme"] == "internal"
     sign_in, forward = evaluated("console", "Listener")["DefaultActions"]
@@ -437,7 +437,7 @@ def test_the_secret_of_the_sign_in_is_in_no_parameter() -> None:
 
 @pytest.mark.parametrize("telemetry", ["true", "false"])
 def test_the_console_reaches_the_ports_that_the_workers_serve(telemetry: str) -> None:
-    """Both templates have the same ports, and nobody else is let in."""
+    """Both templates have the same ports, and only the console is admitted."""
     served = environment_of("service", DiscoveryDomain=DOMAIN, Telemetry=telemetry)
     console = environment_of("console", Image=IMAGE, WorkersHost=WORKERS)
     names = ("USER_WORKER_HEALTH_PORT", "OTEL_EXPORTER_PROMETHEUS_PORT")

@@ -16,7 +16,7 @@ from adapters.dynamodb.provision import provision_table
 from tests.docs.pages import ROOT, Addition, Block
 
 GIVEN: Final[dict[str, dict[str, Any]]] = {
-    "docs/explanation/security.md": {"password": "a password that nobody has"},
+    "docs/explanation/security.md": {"password": "an unknown password"},
 }
 """Names that a page's reader already has, by page."""
 

@@ -1,4 +1,4 @@
-"""What a page costs where there is much: calls to AWS, counted."""
+"""Count the calls to AWS of each page, with many letters, entries and commands."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def counted_calls(browser: Browser) -> Iterator[Counter[str]]:
     ],
 )
 def test_a_page_reads_no_more_than_a_page_of_dead_letters(browser: Browser, path: str) -> None:
-    """Also for a letter that is not among them."""
+    """The limit also holds for a letter that is not among them."""
     browser.console.letters.forget()
     with counted_calls(browser) as calls:
         assert browser.get(path).status in {200, 404}

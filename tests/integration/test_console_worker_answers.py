@@ -1,4 +1,4 @@
-"""What the overview states of the workers, whatever answers on their ports."""
+"""Check that any answer on a worker's ports is reported, without an exception."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class Receiver:
                     self._pause()
 
     def _pause(self) -> None:
-        """Let messages arrive for a batch that waits."""
+        """Pause, so that more messages arrive for a batch that waits."""
         seconds = self._buffer.pause()
         self._paused_at = monotonic() if seconds > 0 else None
         self._buffer.wait_closed(seconds)

@@ -283,7 +283,7 @@ def test_two_headers_that_name_a_person_are_refused() -> None:
 def test_many_attempts_to_log_in_are_refused_and_do_not_wait_forever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Neither threads nor hours of waiting are at the disposal of whoever guesses."""
+    """Guessing passwords uses neither threads nor hours of waiting."""
     monkeypatch.setattr(access, "PASSWORD_PAUSE", 0.1)
     monkeypatch.setattr(access, "WAITING", 0.3)
     browser = console(password="correct horse battery")
@@ -334,7 +334,7 @@ def test_a_session_opened_by_tls_is_never_sent_without() -> None:
 
 @pytest.mark.parametrize("path", ["/nowhere", "/users/x", "/dead-letters/retry", "/static/x"])
 def test_an_unknown_address_has_a_page(acting: Browser, stranger: Browser, path: str) -> None:
-    """With the navigation for whoever has a session, and without it for others."""
+    """The page has the navigation with a session, and none of it without."""
     answer = acting.get(path)
     assert answer.status in {404, 405}
     assert "<nav" in answer.text

@@ -1,4 +1,4 @@
-"""What the pages show and do, on an AWS in this process."""
+"""Check what the pages show and do, on an AWS in this process."""
 
 from __future__ import annotations
 

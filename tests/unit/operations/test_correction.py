@@ -184,6 +184,6 @@ def test_what_is_no_json_object_is_refused(text_: str) -> None:
 
 
 def test_an_unknown_command_is_refused_without_its_values() -> None:
-    """As the worker would dead-letter it."""
+    """The worker would dead-letter it with the same error."""
     with pytest.raises(UsageError, match="the command is invalid"):
         check_correction(event() | {"type": "biome.user.NoSuch.v1"}, MessageParser(["customer"]))

@@ -42,7 +42,7 @@ class World:
         return self.timers[-1]
 
     def turn(self, times: int = 1) -> None:
-        """Let the interval pass so many times."""
+        """Advance the clock by the interval, `times` times."""
         for _ in range(times):
             for timer in self.timers:
                 if not timer.canceled:
