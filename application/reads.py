@@ -28,11 +28,16 @@ def reads_of(envelope: CommandEnvelope) -> Reads:
     one with `needs_two_factor` or with a recovery code reads the second factor.
     """
     command = envelope.command
-    name = _address_field(type(command))
+    kind: type = type(command)
+    name = _address_field(kind)
     address: EmailAddress | None = None if name is None else getattr(command, name)
     recovery_code = getattr(command, "recovery_code_hash", None)
     two_factor = command.needs_two_factor or recovery_code is not None
-    return Reads(getattr(command, "session_id", None), two_factor, address and address.key)
+    return Reads(
+        session_id=getattr(command, "session_id", None),
+        two_factor=two_factor,
+        address=None if address is None else address.key,
+    )
 
 
 @cache
