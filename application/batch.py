@@ -33,24 +33,26 @@ from application.outbox import Outbox
 from application.pending_command import Parser, PendingCommand
 from application.permissions import ALLOW_ALL, NOT_PERMITTED, NotPermittedError, Permissions
 from application.ports import (
-    HELD,
     Clock,
     CommandKey,
-    CommitReport,
     EventMessage,
     EventPublisher,
     JobKind,
-    LoadRequest,
     OutboxEntry,
-    Outcome,
     PublishFailure,
-    Snapshot,
     StoreUnavailableError,
     ThrottledError,
     TopicKind,
-    UserRepository,
 )
 from application.reads import claimed_address, pending_address, reads_of
+from application.repository import (
+    HELD,
+    CommitReport,
+    LoadRequest,
+    Outcome,
+    Snapshot,
+    UserRepository,
+)
 from application.retry import Failure
 from application.rounds import Round, decide_round, registrations_first
 
@@ -95,7 +97,7 @@ class Ports:
     """The ports that a batch uses."""
 
     repository: UserRepository
-    outbox: Outbox
+    outbox: Outbox[Outcome]
     publisher: EventPublisher
     clock: Clock
 
@@ -247,7 +249,10 @@ class _Batch:
             if self._results.held_back(index):
                 continue
             try:
-                envelope = self._observer.command_parsed(message, self._parser.parse(message))
+                envelope = self._parser.parse(message)
+                traceparent = self._observer.command_parsed(message, envelope)
+                if traceparent != envelope.traceparent:
+                    envelope = replace(envelope, traceparent=traceparent)
                 producer = self._permissions.check(message, envelope)
             except MalformedMessageError as error:
                 reason = Failure(error.code, error.detail, permanent=True)
@@ -338,7 +343,7 @@ class _Batch:
         changes = [builder.change() for builder in decided.builders]
         with self._observer.committing(len(changes)):
             report = self._ports.repository.commit(changes, now)
-            self._observer.committed(report)
+            self._observer.committed(len(report.conflicts), len(report.failures))
         again: list[PendingCommand] = []
         for index, builder in enumerate(decided.builders):
             if index in report.conflicts:

@@ -21,7 +21,8 @@ from application.messages import Redacted
 from application.observer import NULL_OBSERVER, WorkerObserver
 from application.pending_command import PendingCommand
 from application.permissions import ALLOW_ALL, NOT_PERMITTED, Permissions
-from application.ports import Outcome, PublishFailure
+from application.ports import PublishFailure
+from application.repository import Outcome
 from application.retry import Failure, decide_disposition, delay
 
 logger = structlog.get_logger(__name__)
@@ -229,7 +230,9 @@ class BatchResults:
         self, pending: PendingCommand, outcome: str, *, code: str | None = None, **fields: object
     ) -> None:
         seconds = time.perf_counter() - self._started
-        self._observer.command_finished(pending, outcome, code, seconds)
+        self._observer.command_finished(
+            pending.message, pending.envelope, outcome, code, seconds=seconds
+        )
         pending.log.info(
             "command",
             outcome=outcome,

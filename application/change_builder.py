@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from application.pending_command import PendingCommand
-from application.ports import BannedAddress, Outcome, UserChange
+from application.repository import BannedAddress, Outcome, UserChange
 from domain.sessions import Session
 from domain.user import Ban, TwoFactor, User
 from domain.values import EmailAddress

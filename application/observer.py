@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from application.disposition import ReceivedMessage
 from application.outbox import OutboxPage
-from application.pending_command import PendingCommand
-from application.ports import CommitReport, EventMessage, OutboxEntry, PublishFailure
-from domain.commands import CommandEnvelope
+from application.ports import EventMessage, OutboxEntry, PublishFailure
 
 
 class QueueState(NamedTuple):
@@ -24,11 +22,35 @@ class QueueState(NamedTuple):
     """Messages that are received and not acknowledged."""
 
 
+class ObservedCommand(Protocol):
+    """What an observer may read of a command."""
+
+    @property
+    def command_id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """Its type, with domain and version."""
+        ...
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace context that it carries; its parser omits an invalid one."""
+        ...
+
+    @property
+    def tracestate(self) -> str | None:
+        """The vendors' part of that context."""
+        ...
+
+
 class WorkerObserver:
     """No-op observer of a worker; telemetry implements it.
 
-    Every method is called in the thread that does the work, and none may raise. Commands,
-    envelopes and messages hold personal data: an observer uses their types, ids and counts only.
+    Every method is called in the thread that does the work, and none may raise. Messages
+    hold personal data: an observer uses their types, ids and counts only.
     """
 
     def batch(self, messages: Sequence[ReceivedMessage]) -> AbstractContextManager[object]:  # noqa: ARG002 - see the class
@@ -38,13 +60,19 @@ class WorkerObserver:
     def command_parsed(
         self,
         message: ReceivedMessage,  # noqa: ARG002
-        envelope: CommandEnvelope,
-    ) -> CommandEnvelope:
-        """Observe a command of the batch; return it with the trace context that it passes on."""
-        return envelope
+        command: ObservedCommand,
+    ) -> str | None:
+        """Observe a command of the batch; return the `traceparent` that its events carry."""
+        return command.traceparent
 
     def command_finished(
-        self, pending: PendingCommand, outcome: str, code: str | None, seconds: float
+        self,
+        message: ReceivedMessage,
+        command: ObservedCommand,
+        outcome: str,
+        code: str | None,
+        *,
+        seconds: float,
     ) -> None:
         """Observe a command that ended, and the seconds since the start of its batch."""
 
@@ -55,8 +83,8 @@ class WorkerObserver:
         """Observe the commit of so many changes, for as long as the block runs."""
         return nullcontext()
 
-    def committed(self, report: CommitReport) -> None:
-        """Observe the result of a commit; called inside the block of `committing`."""
+    def committed(self, conflicts: int, failures: int) -> None:
+        """Observe how many changes were not committed, in the block of `committing`."""
 
     def publishing(self, events: int) -> AbstractContextManager[object]:  # noqa: ARG002
         """Observe the publication of so many events, for as long as the block runs."""

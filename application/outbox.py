@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import cycle
 from random import sample
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from application.ports import CommandKey, OutboxEntry, Outcome
-from domain.values import render_time
+from application.ports import CommandKey, OutboxEntry
+
+Record_co = TypeVar("Record_co", covariant=True)
+"""The record of a command that entries name: its outcome, with the events."""
 
 SHARDS: Final = 8
 """Partitions of the outbox. One partition takes 1,000 write units a second, so eight take an entry
@@ -52,10 +54,10 @@ class OutboxPage:
 
 
 @dataclass(frozen=True, slots=True)
-class PointedOutcomes:
+class PointedOutcomes(Generic[Record_co]):
     """The outcomes that entries name. A key that is in none of the three fields is not stored."""
 
-    found: Mapping[CommandKey, Outcome]
+    found: Mapping[CommandKey, Record_co]
     unreadable: AbstractSet[CommandKey] = frozenset()
     """Stored, but damaged or of a later format."""
     unread: AbstractSet[CommandKey] = frozenset()
@@ -81,8 +83,13 @@ def shuffled_shards() -> Callable[[], int]:
     return cycle(sample(range(SHARDS), SHARDS)).__next__
 
 
-def final_scrub(entry: OutboxEntry, due: datetime) -> OutboxEntry:
-    """Return the second scrub of a job, in the same shard, under the same id, due at `due`."""
+def final_scrub(
+    entry: OutboxEntry, due: datetime, render_time: Callable[[datetime], str]
+) -> OutboxEntry:
+    """Return the second scrub of a job, in the same shard, under the same id, due at `due`.
+
+    `render_time` returns a time as it is written in sort keys, to the millisecond.
+    """
     due = due.replace(microsecond=due.microsecond // 1000 * 1000)
     unique = entry.sort_key.rpartition("#")[2]
     return replace(
@@ -97,7 +104,7 @@ def final_scrub(entry: OutboxEntry, due: datetime) -> OutboxEntry:
     )
 
 
-class Outbox(Protocol):
+class Outbox(Protocol[Record_co]):
     """The work that a crash may have left behind; see `OutboxEntry`."""
 
     def pending(
@@ -110,7 +117,7 @@ class Outbox(Protocol):
         """
         ...
 
-    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
+    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes[Record_co]:
         """Read, consistently, the outcomes that entries name.
 
         Raises:
@@ -136,6 +143,10 @@ class Outbox(Protocol):
         Raises:
             StoreUnavailableError: exactly one of the two is stored, but it is unknown which.
         """
+        ...
+
+    def repeat_scrub(self, entry: OutboxEntry, due: datetime) -> bool:
+        """Replace the first scrub of a job by the second one, due at `due`; see `update`."""
         ...
 
     def park(self, entry: OutboxEntry, reason: str) -> None:

@@ -16,20 +16,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from time import monotonic
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import structlog
 
 from application.backoff import Draw
 from application.health_source import ENDED, LONGEST_BATCH, HealthSource, LivenessCheck
-from application.messages import render_events
 from application.outbox import (
     SHARDS,
     Outbox,
     OutboxPage,
     OutboxPosition,
     PointedOutcomes,
-    final_scrub,
 )
 from application.ports import (
     Clock,
@@ -44,6 +42,8 @@ from application.ports import (
 from application.wording import counted
 
 logger = structlog.get_logger(__name__)
+
+Record = TypeVar("Record")
 
 PAGE: Final = 100
 """Entries read at a time."""
@@ -145,14 +145,23 @@ class _Pass:
         self.failed.append((entry, most))
 
 
-class Relay(HealthSource):
+class Relay(HealthSource, Generic[Record]):
     """Publish committed events that were not published, and scrub erased users."""
 
     def __init__(
-        self, outbox: Outbox, publisher: EventPublisher, clock: Clock, policy: RelayPolicy
+        self,
+        outbox: Outbox[Record],
+        publisher: EventPublisher,
+        clock: Clock,
+        policy: RelayPolicy,
+        render: Callable[[Record], Iterable[EventMessage]],
     ) -> None:
-        """Set the ports and the policy; nothing runs until `start`."""
+        """Set the ports and the policy, and how a record of the outbox is rendered as events.
+
+        Nothing runs until `start`.
+        """
         self._outbox = outbox
+        self._render_record = render
         self._publisher = publisher
         self._clock = clock
         self._policy = policy
@@ -361,7 +370,9 @@ class Relay(HealthSource):
         Raises whatever a port raises before anything is recorded in `run`.
         """
         new = [entry for entry in entries if _key(entry) not in self._published]
-        outcomes = self._outbox.outcomes(new) if new else PointedOutcomes({})
+        outcomes: PointedOutcomes[Record] = PointedOutcomes({})
+        if new:
+            outcomes = self._outbox.outcomes(new)
         endings, ready = self._render(new, outcomes)
         messages = [message for each in ready.values() for message in each]
         failures = self._publisher.publish(messages) if messages else {}
@@ -392,7 +403,7 @@ class Relay(HealthSource):
         return unanswered
 
     def _render(
-        self, entries: Sequence[OutboxEntry], outcomes: PointedOutcomes
+        self, entries: Sequence[OutboxEntry], outcomes: PointedOutcomes[Record]
     ) -> tuple[dict[OutboxEntry, Ending | str], dict[OutboxEntry, list[EventMessage]]]:
         """Render the events of entries.
 
@@ -413,7 +424,7 @@ class Relay(HealthSource):
                 )
             else:
                 found = [outcomes.found[key] for key in entry.commands]
-                ready[entry] = [event for outcome in found for event in render_events(outcome)]
+                ready[entry] = [event for each in found for event in self._render_record(each)]
         return endings, ready
 
     def _close(self, done: Sequence[OutboxEntry], events: int, run: _Pass) -> None:
@@ -580,7 +591,7 @@ class Relay(HealthSource):
                 self._outbox.close([entry])
             else:
                 due = now + self._policy.second_scrub_after
-                self._outbox.update(entry, final_scrub(entry, due))
+                self._outbox.repeat_scrub(entry, due)
         except Exception as error:  # noqa: BLE001 - it is scrubbed again, which is harmless
             self._log_error([entry], error)
             return Ending.LEFT

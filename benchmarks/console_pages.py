@@ -19,7 +19,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from adapters.dynamodb.repository import DynamoDBUserRepository
-from application.ports import Outcome, Status, UserChange
+from application.repository import Outcome, Status, UserChange
 from benchmarks.arguments import BenchmarkError, OneLineParser, errors_in_one_line, whole_number
 from benchmarks.population import populate
 from benchmarks.workload import Command

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from rich.text import Text
 
-from application.ports import Outcome, Status
+from application.repository import Outcome, Status
 from cli.layout import Labelled, Rows
 from cli.output import json_line, stderr, stdout
 from domain.values import render_time

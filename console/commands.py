@@ -9,7 +9,8 @@ from datetime import datetime
 from threading import Lock
 from typing import Final, TypeVar
 
-from application.ports import CommandKey, LoadRequest, Outcome
+from application.ports import CommandKey
+from application.repository import LoadRequest, Outcome
 from console.live import LiveEvents
 from domain.events import CommandDeadLettered
 from operations.outcomes import outcome_keys

@@ -11,7 +11,7 @@ import structlog
 from starlette.responses import Response
 
 from application.messages import MessageParser
-from application.ports import LoadRequest
+from application.repository import LoadRequest
 from console.commands import SentCommand
 from console.sending import SOURCE
 from console.web import see_other

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from adapters.clock import SystemClock
+from application.messages import render_events
 from application.outbox import OutboxPosition
 from application.ports import JobKind, OutboxEntry, StoreUnavailableError
 from application.relay import Ending, Relay, RelayPolicy
@@ -128,7 +129,9 @@ def publish_entries(
     entries = [entry for entry in readable if entry.kind is JobKind.PUBLISH]
     scrubs = [entry for entry in readable if entry.kind is JobKind.SCRUB]
     # an entry that fails now is retried, and parked, by the workers' own schedule
-    relay = Relay(aws.outbox, aws.publisher, SystemClock(), RelayPolicy(1, relay_age))
+    relay = Relay(
+        aws.outbox, aws.publisher, SystemClock(), RelayPolicy(1, relay_age), render_events
+    )
     counts: Counter[str] = Counter()
     if entries:
         with progress.track("publishing", len(entries), "entries") as advance:

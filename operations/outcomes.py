@@ -13,7 +13,8 @@ from adapters.aws.client import error_code
 from adapters.sns.subscription import LONGEST_POLL, WAITING, QueueReader, temporary_subscription
 from application.backoff import Backoff
 from application.messages.commands import USER_NAMESPACE
-from application.ports import CommandKey, LoadRequest, Outcome, UserRepository
+from application.ports import CommandKey
+from application.repository import LoadRequest, Outcome, UserRepository
 from domain.events import CommandDeadLettered
 from operations.progress import NO_PROGRESS, Progress
 from operations.received_event import ReceivedEvent

@@ -6,7 +6,7 @@ from dataclasses import Field, fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from application.ports import Outcome
+from application.repository import Outcome
 from domain.errors import InvalidValueError
 from domain.events import CommandHadNoEffect
 from domain.user import User

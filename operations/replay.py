@@ -15,7 +15,8 @@ from adapters.dynamodb.projection import OF_OPERATORS, projection
 from adapters.sns.publisher import filter_attributes
 from adapters.sqs.sending import BatchSender, QueueMessage, SendReport
 from application.messages.events import render_events
-from application.ports import EventMessage, Outcome, Status
+from application.ports import EventMessage
+from application.repository import Outcome, Status
 from domain import events as e
 from domain.events import Event, RecordedEvent
 from domain.rules import example_of

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from application.addresses import parse_address
 from application.key_ring import KeyRing
-from application.ports import BannedAddress, CommandKey, LoadRequest, Outcome, UserRepository
+from application.ports import CommandKey
+from application.repository import BannedAddress, LoadRequest, Outcome, UserRepository
 from domain.errors import InvalidValueError
 from domain.user import User
 from domain.values import EmailAddress, parse_id

@@ -7,12 +7,11 @@ from datetime import timedelta
 from itertools import cycle
 
 from application.outbox import Outbox
-from application.ports import (
+from application.ports import CommandKey, OutboxEntry
+from application.repository import (
     BannedAddress,
-    CommandKey,
     CommitReport,
     LoadRequest,
-    OutboxEntry,
     Outcome,
     Status,
     UserChange,
@@ -37,7 +36,7 @@ class Store:
     """
 
     repository: UserRepository
-    outbox: Outbox
+    outbox: Outbox[Outcome]
 
 
 def shards() -> cycle[int]:
@@ -201,7 +200,7 @@ def pending(store: Store, limit: int = 10) -> list[OutboxEntry]:
     return [entry for _ in range(8) for entry in store.outbox.pending(LATER, limit).entries]
 
 
-def scrub(outbox: Outbox, user_id: str) -> int:
+def scrub(outbox: Outbox[Outcome], user_id: str) -> int:
     """Scrub a user from the beginning to the end; return how many outcomes were unreadable."""
     unreadable, after = 0, None
     while True:

@@ -13,11 +13,11 @@ from kombu.entity import Queue
 
 from worker import lifecycle  # noqa: F401 - connects its signals
 from worker.cli_errors import exit_with_error
-from worker.errors import UsageError
+from worker.errors import SettingsError, UsageError
 from worker.health.step import HealthStep
 from worker.permissions import load_permissions
 from worker.pool_watch import PoolWatch
-from worker.settings import Settings, SettingsError, load_settings
+from worker.settings import Settings, load_settings
 from worker.transport import ALIAS
 
 COMMAND_QUEUE_FACTORY = "worker.bootstrap:command_queue_factory"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
 
@@ -31,11 +31,14 @@ from application.batch import BatchHandler, Ports
 from application.batch_policy import BatchPolicy
 from application.disposition import Dispositions, ReceivedMessage, Retry
 from application.event_topics import EventTopics
-from application.messages import MessageParser
-from application.observer import QueueState
+from application.messages import MessageParser, render_events
+from application.observer import QueueState, WorkerObserver
 from application.queue_port import CommandQueue
 from application.relay import Relay, RelayPolicy
+from application.repository import Outcome
 from application.retry import delay
+from domain.commands import COMMANDS
+from domain.events import EVENTS
 from domain.policy import UserPolicy
 from worker import logs, telemetry
 from worker.health.clock import ClockWatch
@@ -63,7 +66,7 @@ class Worker:
     settings: Settings
     ports: Ports
     batch: BatchHandler
-    relay: Relay
+    relay: Relay[Outcome]
 
 
 _workers: dict[int, Worker] = {}
@@ -100,8 +103,8 @@ def handle_batch(messages: Sequence[ReceivedMessage]) -> Dispositions:
 
 def build(settings: Settings) -> Worker:
     """Build a worker, observed by this process's telemetry."""
-    observer = telemetry.of_process().observer
-    ports = telemetry.observe_ports(build_ports(settings), observer)
+    observer = _telemetry().observer
+    ports = observe_ports(build_ports(settings), observer)
     parser = MessageParser(settings.roles)
     permissions = load_permissions(settings)
     if permissions.allow_all and settings.env == "prod":
@@ -111,7 +114,21 @@ def build(settings: Settings) -> Worker:
         settings=settings,
         ports=ports,
         batch=BatchHandler(ports, parser, batch_policy(settings), observer, permissions),
-        relay=Relay(ports.outbox, ports.publisher, ports.clock, relay_policy),
+        relay=Relay(ports.outbox, ports.publisher, ports.clock, relay_policy, render_events),
+    )
+
+
+def _telemetry() -> telemetry.Telemetry:
+    """Return this process's telemetry, which knows the types of commands and events."""
+    return telemetry.of_process((*COMMANDS, *EVENTS))
+
+
+def observe_ports(ports: Ports, observer: WorkerObserver) -> Ports:
+    """Return the ports of batches and the relay, observed; unchanged if telemetry is off."""
+    return replace(
+        ports,
+        outbox=telemetry.observe_outbox(ports.outbox, observer),
+        publisher=telemetry.observe_publisher(ports.publisher, observer),
     )
 
 
@@ -228,7 +245,7 @@ def command_queue_factory(name: str) -> CommandQueue:
         lambda wait: _fast(make_client(wait)),
         clock_watch().observe,
     )
-    return telemetry.observe_queue(name, queue, telemetry.of_process().observer)
+    return telemetry.observe_queue(name, queue, _telemetry().observer)
 
 
 @cache
@@ -239,7 +256,7 @@ def clock_watch() -> ClockWatch:
 
 def watch_consumer(consumer: QueueConsumer) -> None:
     """Report the state of what serves a queue to this process's telemetry."""
-    telemetry.of_process().observer.queue_served(
+    _telemetry().observer.queue_served(
         consumer.name,
         lambda: QueueState(
             breaker=consumer.breaker.state,
@@ -252,5 +269,5 @@ def watch_consumer(consumer: QueueConsumer) -> None:
 def _fast(client: Client) -> Client:
     """Replace the calls of every batch by fast ones, and let telemetry observe all calls."""
     use_fast_calls(client)
-    calls = telemetry.of_process().calls
+    calls = _telemetry().calls
     return client if calls is None else observe(client, calls)

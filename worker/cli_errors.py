@@ -25,8 +25,15 @@ from adapters.dynamodb.errors import MalformedItemError
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
 from adapters.sqs.command_queue import QueueMissingError
 from application.ports import StoreUnavailableError
-from worker.errors import CliError, ExitCode, missing, no_region, one_line, write_error
-from worker.settings import SettingsError
+from worker.errors import (
+    CliError,
+    ExitCode,
+    SettingsError,
+    missing,
+    no_region,
+    one_line,
+    write_error,
+)
 
 _CREDENTIALS: Final = (
     "sign in, or for LocalStack set AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test"

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
     from application.outbox import Outbox
-    from application.ports import EventPublisher, UserRepository
+    from application.ports import EventPublisher
+    from application.repository import Outcome, UserRepository
 
 C = TypeVar("C", bound="BaseClient")
 
@@ -69,7 +70,7 @@ class Aws:
         return DynamoDBUserRepository(self.dynamodb, self.settings.table, attributes=OF_OPERATORS)
 
     @cached_property
-    def outbox(self) -> Outbox:
+    def outbox(self) -> Outbox[Outcome]:
         """The outbox; raises the errors of `repository`."""
         self.require_shared_store()
         return DynamoDBOutbox(self.dynamodb, self.settings.table, attributes=OF_OPERATORS)

@@ -44,6 +44,10 @@ class UsageError(CliError):
         super().__init__(problem, advice, ExitCode.USAGE)
 
 
+class SettingsError(CliError):
+    """A setting is missing or invalid; the message is one line for an operator."""
+
+
 def write_error(error: CliError | str, stream: TextIO) -> None:
     """Write an error on one line."""
     stream.write(f"error: {' '.join(str(error).split())}\n")

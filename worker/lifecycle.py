@@ -21,8 +21,10 @@ from worker import logs, telemetry
 from worker.cli_errors import exit_if_start_fails, exit_with_error
 from worker.errors import CliError, memory_needs_one_process
 from worker.health import step as health
+from worker.health.assessment import HealthAssessment
+from worker.health.server import PortInUseError
 from worker.log_stream import unblock_standard_streams
-from worker.settings import load_settings
+from worker.settings import PREFIX, Settings, load_settings
 
 CELERYS_DEFAULT_LEVEL = logging.WARNING
 """The level that Celery passes if none was given; the setting applies then."""
@@ -63,14 +65,14 @@ def prepare(sender: Any, **_: Any) -> None:
 
 def _prepare(sender: Any) -> None:
     from worker import bootstrap  # noqa: PLC0415 - creates clients, so not at import
-    from worker.health.start import require_resources  # noqa: PLC0415 - as above
+    from worker.resources.start import require_resources  # noqa: PLC0415 - as above
 
     settings = load_settings()
     pool = get_implementation(sender.pool_cls).__module__
     if settings.repository == "memory" and pool not in SINGLE_PROCESS_POOLS:
         exit_with_error(memory_needs_one_process())
     telemetry.prepare()
-    assessment = health.begin(sender, settings)
+    assessment = begin_health(sender, settings)
     assessment.watch(bootstrap.clock_watch)
     try:
         made = bootstrap.provision_for_development(settings)
@@ -78,6 +80,15 @@ def _prepare(sender: Any) -> None:
         exit_with_error(error)
     if not made:  # provisioning has compared them already
         require_resources(settings, assessment)
+
+
+def begin_health(sender: Any, settings: Settings) -> HealthAssessment:
+    """Start the health report of a worker; exit if the port for probes is not available."""
+    port = settings.health_port
+    try:
+        return health.begin(sender, None if port is None else (settings.health_host, port))
+    except PortInUseError as error:
+        exit_with_error(CliError(str(error), f"change {PREFIX}HEALTH_PORT or {PREFIX}HEALTH_HOST"))
 
 
 @worker_process_init.connect

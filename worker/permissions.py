@@ -7,7 +7,8 @@ from pathlib import Path
 
 from application.permissions import ALLOW_ALL, ANY, Permissions
 from application.permissions_file import PermissionsError, parse_permissions
-from worker.settings import PREFIX, Settings, SettingsError, load_settings
+from worker.errors import SettingsError
+from worker.settings import PREFIX, Settings, load_settings
 
 _ADVICE = "correct the file (docs/how-to/permissions.md)"
 MAX_BYTES = 1_000_000

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from application.key_ring import SHORTEST_KEY, KeyRing
 from application.queue_port import FIFO_SUFFIX
 from domain.values import parse_role
-from worker.errors import CliError
+from worker.errors import SettingsError
 
 PREFIX = "USER_WORKER_"
 RESOURCE_NAME = r"^[A-Za-z0-9_-]{1,75}(\.fifo)?$"
@@ -41,10 +41,6 @@ _KINDS: Final = {
 DEVELOPMENT_HASH_KEY: Final = "a key for development, known to everybody"
 NOT_SETTINGS: Final = ("DEBUG", "CRASH_SEED", "CRASH_SEEDS")
 """Variables with the same prefix that are not settings: of the command line, and of tests."""
-
-
-class SettingsError(CliError):
-    """A setting is missing or invalid; the message is one line for an operator."""
 
 
 class Settings(BaseSettings):

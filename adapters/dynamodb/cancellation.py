@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from adapters.dynamodb.calls import THROTTLED
 from adapters.errors import ItemRefusedError
-from application.ports import Conflict, StoreUnavailableError, ThrottledError
+from application.ports import StoreUnavailableError, ThrottledError
+from application.repository import Conflict
 
 CONDITION_FAILED: Final = "ConditionalCheckFailed"
 TRANSACTION_CONFLICT: Final = "TransactionConflict"

@@ -12,7 +12,8 @@ from adapters.dynamodb import mapper, records, table
 from adapters.dynamodb.capacity import item_size
 from adapters.dynamodb.reads import Key, key_of
 from application.outbox import SHARDS
-from application.ports import CommandKey, Conflict, JobKind, OutboxEntry, UserChange
+from application.ports import CommandKey, JobKind, OutboxEntry
+from application.repository import Conflict, UserChange
 from domain.values import EmailAddress
 
 if TYPE_CHECKING:

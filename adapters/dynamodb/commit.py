@@ -18,15 +18,8 @@ from adapters.dynamodb.change import ABSENT, Write, new_entry, render_change
 from adapters.dynamodb.reads import Key
 from adapters.dynamodb.records import render_entry
 from adapters.errors import ItemRefusedError
-from application.ports import (
-    CommitReport,
-    Conflict,
-    JobKind,
-    OutboxEntry,
-    StoreUnavailableError,
-    ThrottledError,
-    UserChange,
-)
+from application.ports import JobKind, OutboxEntry, StoreUnavailableError, ThrottledError
+from application.repository import CommitReport, Conflict, UserChange
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

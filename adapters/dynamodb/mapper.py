@@ -22,7 +22,7 @@ from adapters.dynamodb.formats import (
     USER_FORMAT,
     ItemFormat,
 )
-from application.ports import HELD, BannedAddress
+from application.repository import HELD, BannedAddress
 from domain.sessions import Session
 from domain.tokens import OneTimeToken
 from domain.user import AcceptedTerms, Ban, EmailChange, TwoFactor, User

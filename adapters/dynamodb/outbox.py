@@ -29,13 +29,11 @@ from application.outbox import (
     OutboxStatus,
     PointedOutcomes,
     ScrubPage,
+    final_scrub,
     shuffled_shards,
 )
-from application.ports import (
-    CommandKey,
-    OutboxEntry,
-    Outcome,
-)
+from application.ports import CommandKey, OutboxEntry
+from application.repository import Outcome
 from domain.values import render_time
 
 if TYPE_CHECKING:
@@ -46,7 +44,7 @@ if TYPE_CHECKING:
 PARTITIONS: Final = tuple(table.outbox_partition(shard) for shard in range(SHARDS))
 
 
-class DynamoDBOutbox(Outbox):
+class DynamoDBOutbox(Outbox[Outcome]):
     """The outbox, stored in the users' table, where commits write their entries."""
 
     def __init__(
@@ -93,7 +91,7 @@ class DynamoDBOutbox(Outbox):
         entries, unreadable = _parse_entries(items)
         return OutboxPage(entries, unreadable, _position(last) if last else None)
 
-    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
+    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes[Outcome]:
         """See the port. One BatchGetItem per 100 commands, without waiting for throttled keys."""
         commands = {outcome_read_key(c): c for entry in entries for c in entry.commands}
         items, unread = self._reads.get_available(commands)
@@ -142,6 +140,10 @@ class DynamoDBOutbox(Outbox):
         except Exception as error:
             raise unavailable(operation, error) from error
         return True
+
+    def repeat_scrub(self, entry: OutboxEntry, due: datetime) -> bool:
+        """See the port."""
+        return self.update(entry, final_scrub(entry, due, render_time))
 
     def park(self, entry: OutboxEntry, reason: str) -> None:
         """See the port. An entry that was closed in the meantime is not parked.

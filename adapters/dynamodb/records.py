@@ -16,7 +16,8 @@ from adapters.dynamodb.attributes import Attributes, parse_timestamp, render_tim
 from adapters.dynamodb.formats import OUTCOME_FORMAT, POINTER_FORMAT, SCHEMA, ItemFormat
 from adapters.dynamodb.mapper import to_epoch
 from adapters.dynamodb.reads import key_of
-from application.ports import CommandKey, JobKind, OutboxEntry, Outcome, Status
+from application.ports import CommandKey, JobKind, OutboxEntry
+from application.repository import Outcome, Status
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
 from domain.values import render_time

@@ -13,9 +13,9 @@ from adapters.dynamodb.calls import Retries
 from adapters.dynamodb.commit import TransactionWriter
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.snapshot import read_snapshot
-from application.ports import (
+from application.ports import CommandKey
+from application.repository import (
     HELD,
-    CommandKey,
     CommitReport,
     LoadRequest,
     Outcome,

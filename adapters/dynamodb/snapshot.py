@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from adapters.dynamodb import mapper, records, table
 from adapters.dynamodb.errors import MalformedItemError
-from application.ports import Snapshot
+from application.repository import Snapshot
 
 if TYPE_CHECKING:
     from adapters.dynamodb.reads import Key

@@ -9,16 +9,8 @@ from typing import Final
 
 from adapters.errors import ItemRefusedError
 from adapters.memory.store import MemoryStore, copy_outcome, random_shard
-from application.ports import (
-    HELD,
-    CommandKey,
-    CommitReport,
-    Conflict,
-    JobKind,
-    OutboxEntry,
-    Outcome,
-    UserChange,
-)
+from application.ports import CommandKey, JobKind, OutboxEntry
+from application.repository import HELD, CommitReport, Conflict, Outcome, UserChange
 from domain.sessions import Session
 from domain.values import EmailAddress, render_time
 

@@ -21,16 +21,18 @@ from application.outbox import (
     OutboxStatus,
     PointedOutcomes,
     ScrubPage,
+    final_scrub,
     shuffled_shards,
 )
 from application.ports import OutboxEntry
+from application.repository import Outcome
 from domain.values import render_time
 
 PAGE_SIZE: Final = 100
 """Outcomes that are scrubbed while the lock is held."""
 
 
-class MemoryOutbox(Outbox):
+class MemoryOutbox(Outbox[Outcome]):
     """The outbox in memory."""
 
     def __init__(
@@ -56,7 +58,7 @@ class MemoryOutbox(Outbox):
         last = OutboxPosition(*keys[limit - 1]) if len(keys) > limit else None
         return OutboxPage(entries, last=last)
 
-    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
+    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes[Outcome]:
         """See the port. No outcome is unreadable."""
         named = {command for entry in entries for command in entry.commands}
         with self._store.lock:
@@ -78,6 +80,10 @@ class MemoryOutbox(Outbox):
             del self._store.entries[old.partition, old.sort_key]
             self._store.entries[new.partition, new.sort_key] = new
         return True
+
+    def repeat_scrub(self, entry: OutboxEntry, due: datetime) -> bool:
+        """See the port."""
+        return self.update(entry, final_scrub(entry, due, render_time))
 
     def park(self, entry: OutboxEntry, reason: str) -> None:
         """See the port. An entry that was closed in the meantime is not parked."""

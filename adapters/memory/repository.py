@@ -9,8 +9,8 @@ from operator import attrgetter
 
 from adapters.memory.commit import commit
 from adapters.memory.store import MemoryStore, copy_outcome
-from application.ports import (
-    CommandKey,
+from application.ports import CommandKey
+from application.repository import (
     CommitReport,
     LoadRequest,
     Outcome,

@@ -11,7 +11,8 @@ from threading import RLock
 from typing import Final
 
 from application.outbox import SHARDS
-from application.ports import BannedAddress, CommandKey, OutboxEntry, Outcome
+from application.ports import CommandKey, OutboxEntry
+from application.repository import BannedAddress, Outcome
 from domain.sessions import Session
 from domain.user import TwoFactor, User
 

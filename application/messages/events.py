@@ -8,7 +8,8 @@ from uuid import UUID, uuid5
 
 from application.messages.encoding import compact
 from application.messages.redaction import CommandAttributes
-from application.ports import EventMessage, Outcome
+from application.ports import EventMessage
+from application.repository import Outcome
 from domain.events import CommandDeadLettered, RecordedEvent
 from domain.values import render_time
 

@@ -19,7 +19,7 @@ from application.messages.descriptions import (
 )
 from application.messages.events import render_events
 from application.messages.upcasting import FORMER_COMMANDS
-from application.ports import Outcome, Status
+from application.repository import Outcome, Status
 from domain.commands import COMMANDS, Command
 from domain.events import EVENTS, RecordedEvent
 from domain.rules import example_of

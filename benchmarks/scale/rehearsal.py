@@ -34,7 +34,7 @@ from application.batch import BatchHandler, Ports
 from application.disposition import DeadLetter, ReceivedMessage, Retry
 from application.messages import MessageParser, render_command
 from application.messages.commands import command_data
-from application.ports import CommitReport, LoadRequest, Snapshot, UserChange
+from application.repository import CommitReport, LoadRequest, Snapshot, UserChange
 from benchmarks.arguments import OneLineParser, errors_in_one_line, whole_number
 from benchmarks.scale.contention import RECEIVE, Contention
 from benchmarks.workload import PASSWORD_HASH

@@ -15,7 +15,7 @@ from operations.printable import printable
 from worker.errors import ExitCode
 
 if TYPE_CHECKING:
-    from worker.health.finding import Finding
+    from worker.resources.finding import Finding
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 """Styles by level."""
@@ -39,7 +39,7 @@ def doctor(as_json: Json = False) -> int:
       user-worker doctor --json | jq 'select(.level != "ok")'
     """
     from operations.doctor.examination import examine
-    from worker.health.finding import Level
+    from worker.resources.finding import Level
 
     levels: list[Level] = []
     console = output.stdout()

@@ -77,7 +77,8 @@ def _not_found(who: str | EmailAddress, connections: Aws) -> CliError:
     """Return the error of an unknown user; for an address, with the ban of an erased user."""
     from domain.values import render_time
     from operations.users import find_ban
-    from worker.settings import PREFIX, SettingsError
+    from worker.errors import SettingsError
+    from worker.settings import PREFIX
 
     advice = "the registration may still be in the queue"
     if not isinstance(who, str):

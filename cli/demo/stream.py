@@ -16,7 +16,8 @@ from pathlib import Path
 
 from rich.text import Text
 
-from application.ports import CommandKey, LoadRequest, Outcome
+from application.ports import CommandKey
+from application.repository import LoadRequest, Outcome
 from cli import output, rendering
 from cli.demo.samples import DUPLICATE, Sample, sample_stages
 from cli.layout import Labelled, Rows

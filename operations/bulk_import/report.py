@@ -10,14 +10,8 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from application.key_ring import KeyRing
-from application.ports import (
-    CommandKey,
-    LoadRequest,
-    Outcome,
-    Status,
-    StoreUnavailableError,
-    UserRepository,
-)
+from application.ports import CommandKey, StoreUnavailableError
+from application.repository import LoadRequest, Outcome, Status, UserRepository
 from domain.commands import CommandEnvelope
 from operations.bulk_import.checking import Checked
 from operations.bulk_import.row_file import RowFile

@@ -38,8 +38,8 @@ from operations.progress import NO_PROGRESS, Progress
 from operations.sending import require_served
 from worker.cli_errors import explain
 from worker.connections import Aws
-from worker.errors import CliError, UsageError
-from worker.settings import Settings, SettingsError
+from worker.errors import CliError, SettingsError, UsageError
+from worker.settings import Settings
 
 JOURNAL_SUFFIX = ".progress.jsonl"
 _REPORT_EVERY = 32  # rows

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from operations.doctor import machine, permissions, reach, resources
 from worker.connections import Aws
-from worker.health.finding import Finding, Level
+from worker.resources.finding import Finding, Level
 
 
 def examine() -> Iterator[Finding]:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from operations.doctor.emulator import DEFAULT_PORT, HOST, find_emulator
 from operations.printable import counted
-from worker.health.finding import Finding, error_finding, ok, warn
+from worker.errors import SettingsError
 from worker.permissions import load_permissions
-from worker.settings import PREFIX, Settings, SettingsError, load_settings, unknown_settings
+from worker.resources.finding import Finding, error_finding, ok, warn
+from worker.settings import PREFIX, Settings, load_settings, unknown_settings
 
 SUPPORTED = "5.7."
 """Minor version of Celery and kombu whose internals the transport uses (pyproject.toml)."""

@@ -19,7 +19,7 @@ from operations.printable import counted
 from worker.cli_errors import is_denial
 from worker.connections import Aws
 from worker.errors import CliError
-from worker.health.finding import Finding, error_finding, fail, ok
+from worker.resources.finding import Finding, error_finding, fail, ok
 
 NOWHERE = key("DOCTOR#NOBODY", "DOCTOR")
 """Key of an item that does not exist."""

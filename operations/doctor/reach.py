@@ -15,7 +15,7 @@ from operations.doctor.emulator import find_emulator
 from worker.cli_errors import is_denial, is_refusal
 from worker.connections import Aws
 from worker.errors import CliError
-from worker.health.finding import Finding, error_finding, fail, ok, warn
+from worker.resources.finding import Finding, error_finding, fail, ok, warn
 
 SKEW_OF_A_FAILURE = 300
 """Maximum seconds between a signature's time and AWS's: five minutes (Signature Version 4)."""

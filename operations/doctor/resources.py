@@ -17,8 +17,8 @@ from operations.orphaned_queues import TemporaryQueues
 from operations.printable import counted
 from worker.connections import Aws
 from worker.errors import CliError
-from worker.health.finding import Finding, Level, error_finding, ok, warn
-from worker.health.resource_checks import attributes, check_expiry, check_queue, check_table
+from worker.resources.checks import attributes, check_expiry, check_queue, check_table
+from worker.resources.finding import Finding, Level, error_finding, ok, warn
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import (

@@ -10,7 +10,8 @@ from adapters.dynamodb import mapper, table
 from adapters.dynamodb.change import ABSENT, SAME_OWNER
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import Key
-from application.ports import HELD, StoreUnavailableError
+from application.ports import StoreUnavailableError
+from application.repository import HELD
 from domain.user import User
 from domain.values import EmailAddress
 from operations.migration.counts import Counts, Finding, shown_key

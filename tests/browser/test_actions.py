@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.sqs.dead_letter_queue import DeadLetterQueue
-from application.ports import LoadRequest
+from application.repository import LoadRequest
 from tests.browser.conftest import (
     MARKS,
     Open,

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from uuid import UUID, uuid5
 
 from application.messages import render_events
-from application.ports import HELD, CommandKey, EventMessage, Outcome
+from application.ports import CommandKey, EventMessage
+from application.repository import HELD, Outcome
 from domain.events import CommandDeadLettered
 from tests.chaos import state
 from tests.chaos.history import COMMITTED, History, Sent

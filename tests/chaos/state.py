@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from application.ports import BannedAddress, EventMessage, Outcome
+from application.ports import EventMessage
+from application.repository import BannedAddress, Outcome
 from domain import commands as c
 from domain.user import User
 from domain.values import render_time

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from application.ports import HELD, BannedAddress, Conflict, LoadRequest, UserChange
+from application.repository import HELD, BannedAddress, Conflict, LoadRequest, UserChange
 from tests.builders import NOW, email, uid
 from tests.persistence import (
     BANNED,

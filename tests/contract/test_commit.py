@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.errors import ItemRefusedError
-from application.ports import CommandKey, Conflict, JobKind, LoadRequest, UserChange
+from application.ports import CommandKey, JobKind
+from application.repository import Conflict, LoadRequest, UserChange
 from domain.errors import RejectionCode
 from tests.builders import NOW, email, uid
 from tests.persistence import (

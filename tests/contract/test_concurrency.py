@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from application.ports import CommitReport, Conflict, LoadRequest, UserChange
+from application.repository import CommitReport, Conflict, LoadRequest, UserChange
 from tests.builders import NOW, email, uid
 from tests.persistence import (
     Store,

@@ -10,11 +10,14 @@ import pytest
 
 from adapters.memory import MemoryEventPublisher
 from application import ports
+from application.messages import render_events
 from application.outbox import final_scrub
-from application.ports import CommandKey, JobKind, OutboxEntry, UserChange
+from application.ports import CommandKey, JobKind, OutboxEntry
 from application.relay import Relay, RelayPolicy
+from application.repository import UserChange
 from domain import events as e
 from domain.errors import RejectionCode
+from domain.values import render_time
 from tests.builders import NOW, email, uid
 from tests.persistence import (
     LATER,
@@ -268,7 +271,7 @@ def test_a_pointer_that_was_closed_stays_closed(store: Store, moved: bool) -> No
     """A relay that was still processing it does not create it again."""
     (entry,) = must_commit(store, registered("ada")).entries
     store.outbox.close([entry])
-    new = final_scrub(entry, LATER) if moved else replace(entry, touched_at=LATER)
+    new = final_scrub(entry, LATER, render_time) if moved else replace(entry, touched_at=LATER)
     assert not store.outbox.update(entry, new)
     assert store.outbox.status(LATER).pending == 0
     assert store.outbox.status(LATER).scheduled == 0
@@ -314,7 +317,9 @@ def test_a_scrub_job_for_a_user_who_is_not_erased_changes_nothing(
     before = store.repository.history(uid("ada"))
     clock = Clock()
     clock.time = NOW + timedelta(hours=1)
-    relay = Relay(store.outbox, MemoryEventPublisher(), clock, RelayPolicy(1, timedelta(0)))
+    relay = Relay(
+        store.outbox, MemoryEventPublisher(), clock, RelayPolicy(1, timedelta(0)), render_events
+    )
     for _ in range(8):
         relay.run_once()
     assert store.repository.history(uid("ada")) == before
@@ -349,7 +354,7 @@ def test_the_second_scrub_takes_what_was_written_after_the_first(store: Store) -
     must_commit(store, erased(committed(store, "ada")))
     clock = Clock()
     policy = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=timedelta(minutes=15))
-    relay = Relay(store.outbox, MemoryEventPublisher(), clock, policy)
+    relay = Relay(store.outbox, MemoryEventPublisher(), clock, policy, render_events)
 
     clock.time = NOW + timedelta(seconds=31)
     assert sum(relay.run_once() for _ in range(8)) == 3

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from application.ports import CommandKey, LoadRequest, Outcome, UserChange
+from application.ports import CommandKey
+from application.repository import LoadRequest, Outcome, UserChange
 from tests.builders import NOW, email, uid
 from tests.persistence import (
     Store,

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 
 from adapters.dynamodb import mapper, records
-from application.ports import BannedAddress
+from application.repository import BannedAddress
 from domain.errors import RejectionCode
 from domain.sessions import Session
 from domain.tokens import OneTimeToken

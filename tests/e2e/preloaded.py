@@ -28,7 +28,7 @@ MODULES: Final = (
     "encodings.idna",
     "kombu.pidbox",
     "worker.bootstrap",
-    "worker.health.start",
+    "worker.resources.start",
     "worker.lifecycle",
     "worker.pool_watch",
     "application.pending_command",

@@ -22,7 +22,8 @@ from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.provision import Provisioned, provision
 from application.messages import render_command, render_events
 from application.messages.commands import command_data
-from application.ports import CommandKey, LoadRequest, Outcome, Snapshot
+from application.ports import CommandKey
+from application.repository import LoadRequest, Outcome, Snapshot
 from domain.commands import Command
 from domain.user import User
 from tests.builders import register

@@ -12,7 +12,8 @@ from uuid import uuid4
 import pytest
 
 from application.disposition import Ack
-from application.ports import CommandKey, Outcome, Status
+from application.ports import CommandKey
+from application.repository import Outcome, Status
 from domain import commands as c
 from domain.errors import RejectionCode
 from domain.values import EmailAddress

@@ -22,7 +22,7 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from application.ports import Status
+from application.repository import Status
 from biome_users import LoginReader
 from domain import commands as c
 from domain.values import TokenHash

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from application.ports import Status
+from application.repository import Status
 from domain import commands as c
 from domain.errors import RejectionCode
 from tests.builders import register

@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from application.key_ring import key_id
-from application.ports import Status
+from application.repository import Status
 from domain import commands as c
 from tests.builders import register
 from tests.e2e.system import THREADS, Message, System, decided, message

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from application.ports import Status
+from application.repository import Status
 from domain import commands as c
 from tests.builders import register
 from tests.e2e.system import Message, System, log_lines, message

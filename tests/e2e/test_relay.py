@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from application.ports import Outcome
+from application.repository import Outcome
 from domain import commands as c
 from tests.builders import register
 from tests.e2e.proxy import FaultyProxy, LostAnswer, Silence

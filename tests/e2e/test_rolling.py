@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from adapters.dynamodb import Retries
-from application.ports import Outcome, Status
+from application.repository import Outcome, Status
 from domain import commands as c
 from operations.migration.metered import MeteredTable
 from operations.migration.pages import PageMigration

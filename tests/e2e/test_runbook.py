@@ -22,7 +22,7 @@ from adapters.dynamodb.provision import provision_table
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from application.disposition import Ack
 from application.messages import render_events
-from application.ports import LoadRequest, Outcome, Status
+from application.repository import LoadRequest, Outcome, Status
 from domain import commands as c
 from domain.user import User
 from tests.builders import message as received

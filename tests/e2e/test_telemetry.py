@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from application.ports import Outcome
+from application.repository import Outcome
 from tests import canaries
 from tests.builders import register
 from tests.e2e.collector import Collector

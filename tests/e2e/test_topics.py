@@ -17,7 +17,8 @@ import pytest
 
 from application.event_topics import PAUSE
 from application.messages import render_events
-from application.ports import EventMessage, Outcome
+from application.ports import EventMessage
+from application.repository import Outcome
 from domain import commands as c
 from domain.events import EVENTS
 from tests.builders import register

@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from adapters.dynamodb import MalformedItemError, mapper, records
-from application.ports import BannedAddress, CommandKey, JobKind, OutboxEntry, Outcome, Status
+from application.ports import CommandKey, JobKind, OutboxEntry
+from application.repository import BannedAddress, Outcome, Status
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
 from domain.sessions import Session

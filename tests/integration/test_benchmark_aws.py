@@ -25,7 +25,7 @@ from benchmarks.tables import provision_resources
 from benchmarks.wire import HOST, Handler, HttpConnection
 from worker.connections import Aws
 from worker.errors import CliError
-from worker.health.requirements import check
+from worker.resources.requirements import check
 from worker.settings import Settings
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:user-events"

@@ -20,7 +20,7 @@ from adapters.dynamodb import table
 from adapters.dynamodb.capacity import WRITE_UNIT, item_size, transaction_units, write_units
 from adapters.sqs.command_queue import SqsCommandQueue, make_client
 from application.disposition import Ack, ReceivedMessage
-from application.ports import Status
+from application.repository import Status
 from domain import commands as c
 from tests.builders import register, rotation, start_session, token
 from tests.e2e.proxy import FaultyProxy

@@ -23,7 +23,8 @@ from adapters.dynamodb.mapper import render_user
 from adapters.dynamodb.projection import CREDENTIALS, OF_OPERATORS, OF_READERS
 from adapters.dynamodb.provision import provision_table
 from adapters.errors import ItemRefusedError
-from application.ports import CommandKey, LoadRequest, StoreUnavailableError
+from application.ports import CommandKey, StoreUnavailableError
+from application.repository import LoadRequest
 from tests.builders import NOW, PASSWORD, email, uid
 from tests.persistence import (
     Store,

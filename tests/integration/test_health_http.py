@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from worker.health import step
 from worker.health.assessment import HealthAssessment
 from worker.health.report import Report
 from worker.health.server import HealthServer, PortInUseError
+from worker.lifecycle import begin_health
 from worker.settings import load_settings
 
 SICK = Report(("the event loop has not run",), ("queue q: the store is unavailable",))
@@ -105,7 +107,7 @@ def test_a_worker_whose_port_is_taken_ends_with_one_line(
     port = probe.server.port
     monkeypatch.setenv("USER_WORKER_HEALTH_PORT", str(port))
     with pytest.raises(SystemExit) as ended:
-        step._server(load_settings(), HealthAssessment())
+        begin_health(SimpleNamespace(pool_cls="prefork"), load_settings())
     assert ended.value.code == ExitCode.ENVIRONMENT
     err = capfd.readouterr().err
     assert err.startswith(f"error: cannot listen on port {port} of 127.0.0.1: Address already in")
@@ -115,4 +117,4 @@ def test_a_worker_whose_port_is_taken_ends_with_one_line(
 
 def test_without_a_port_no_server_is_started() -> None:
     """A worker opens no port unless one is set."""
-    assert step._server(load_settings(), HealthAssessment()) is None
+    assert step._server(None, HealthAssessment()) is None

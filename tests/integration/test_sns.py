@@ -12,7 +12,7 @@ import pytest
 
 from adapters.sns.publisher import SnsPublisher, topic_arn
 from application.messages import render_events
-from application.ports import Outcome, Status
+from application.repository import Outcome, Status
 from domain.events import EmailVerified, RecordedEvent, UserRegistered
 from tests.conftest import ResourceNames
 

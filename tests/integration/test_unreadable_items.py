@@ -13,7 +13,8 @@ from adapters.aws import client as aws
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository, MalformedItemError
 from adapters.dynamodb.provision import provision_table
 from application.outbox import OutboxPosition
-from application.ports import CommandKey, JobKind, LoadRequest, OutboxEntry
+from application.ports import CommandKey, JobKind, OutboxEntry
+from application.repository import LoadRequest
 from domain import events as e
 from tests.builders import NOW, uid
 from tests.persistence import (

@@ -15,7 +15,8 @@ import boto3
 
 from adapters.dynamodb import records, table
 from application.outbox import SHARDS
-from application.ports import CommandKey, JobKind, OutboxEntry, Outcome
+from application.ports import CommandKey, JobKind, OutboxEntry
+from application.repository import Outcome
 from domain import events as e
 from tests.e2e.system import System
 from tests.persistence import outcome

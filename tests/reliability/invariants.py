@@ -10,7 +10,8 @@ from typing import Any
 
 from adapters.dynamodb import mapper, records, table
 from application.messages import render_events
-from application.ports import HELD, BannedAddress, CommandKey, Outcome
+from application.ports import CommandKey
+from application.repository import HELD, BannedAddress, Outcome
 from domain.events import PERSONAL_FIELDS, CommandDeadLettered
 from domain.sessions import Session
 from domain.user import TwoFactor, User

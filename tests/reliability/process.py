@@ -21,7 +21,7 @@ from application.batch import BatchHandler, Ports
 from application.batch_policy import BatchPolicy
 from application.event_topics import EventTopics
 from application.key_ring import KeyRing
-from application.messages import MessageParser
+from application.messages import MessageParser, render_events
 from application.outbox import SHARDS
 from application.ports import Clock, StoreUnavailableError
 from application.relay import Relay, RelayPolicy
@@ -73,7 +73,7 @@ class Process(wire.Process):
         ports = Ports(self.repository, outbox, publisher, world.clock)
         self._handler = BatchHandler(ports, PARSER, policy(sleep, draw, world.clock, hash_keys))
         relay_policy = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=second_scrub_after)
-        self._relay = Relay(outbox, publisher, world.clock, relay_policy)
+        self._relay = Relay(outbox, publisher, world.clock, relay_policy, render_events)
         self._fifo = world.queue.endswith(".fifo")
         self._queue = SqsCommandQueue(
             world.queue,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 
-from application.ports import Outcome
+from application.repository import Outcome
 from domain.commands import Command
 from tests.reliability.invariants import Stored
 from tests.reliability.model import Answer, Model

@@ -23,10 +23,12 @@ from adapters.dynamodb.provision import provision_table
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from application.batch import BatchHandler, Ports
 from application.disposition import Ack, ReceivedMessage
+from application.messages import render_events
 from application.outbox import SHARDS
 from application.pending_command import PendingCommand
-from application.ports import HELD, CommandKey, Snapshot
+from application.ports import CommandKey
 from application.relay import Relay, RelayPolicy
+from application.repository import HELD, Snapshot
 from application.rounds import registrations_first
 from domain import commands as c
 from domain.commands import CommandEnvelope
@@ -187,7 +189,7 @@ class OverMemory(WorkerAndModel):
         limits = policy(lambda _: None, lambda _, high: high, self.clock)
         self._handler = BatchHandler(ports, PARSER, limits)
         age = RelayPolicy(1, timedelta(seconds=30), second_scrub_after=timedelta())
-        self._relay = Relay(outbox, self._publisher, self.clock, age)
+        self._relay = Relay(outbox, self._publisher, self.clock, age, render_events)
 
     def deliver(self, messages: Sequence[Sent]) -> None:
         """See `WorkerAndModel`."""

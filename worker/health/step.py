@@ -12,13 +12,10 @@ from celery.signals import worker_process_init, worker_shutdown, worker_shutting
 from kombu.asynchronous import Hub
 
 from application.health_source import HealthSource
-from worker.cli_errors import exit_with_error
-from worker.errors import CliError
 from worker.health.assessment import HealthAssessment
 from worker.health.heartbeat import HeartbeatError, HeartbeatFile, directory
 from worker.health.reporter import HealthReporter
-from worker.health.server import HealthServer, PortInUseError
-from worker.settings import PREFIX, Settings
+from worker.health.server import HealthServer
 
 logger = structlog.get_logger(__name__)
 
@@ -33,13 +30,14 @@ def assessment_of(worker: Any) -> HealthAssessment | None:
     return None if reporter is None else reporter.assessment
 
 
-def begin(worker: Any, settings: Settings) -> HealthAssessment:
-    """Start the health report of a worker, until the worker ends.
+def begin(worker: Any, address: tuple[str, int] | None) -> HealthAssessment:
+    """Start the health report of a worker, until the worker ends; with an address, over HTTP too.
 
-    Exits if the port for probes is not available.
+    Raises:
+        PortInUseError: the address is not available.
     """
     assessment = HealthAssessment(blocks=get_implementation(worker.pool_cls).__module__ == SOLO)
-    reporter = HealthReporter(assessment, _file(), _server(settings, assessment))
+    reporter = HealthReporter(assessment, _file(), _server(address, assessment))
     worker.health_reporter = reporter
     assessment.watch(lambda: _channel(worker))
     reporter.start()
@@ -63,13 +61,10 @@ def _file() -> HeartbeatFile | None:
         return None
 
 
-def _server(settings: Settings, assessment: HealthAssessment) -> HealthServer | None:
-    if settings.health_port is None:
+def _server(address: tuple[str, int] | None, assessment: HealthAssessment) -> HealthServer | None:
+    if address is None:
         return None
-    try:
-        server = HealthServer(settings.health_host, settings.health_port, assessment.report)
-    except PortInUseError as error:
-        exit_with_error(CliError(str(error), f"change {PREFIX}HEALTH_PORT or {PREFIX}HEALTH_HOST"))
+    server = HealthServer(*address, assessment.report)
     parent = os.getpid()
     worker_process_init.connect(
         lambda **_: server.forget() if os.getpid() != parent else None, weak=False

@@ -2,19 +2,20 @@
 
 See docs/how-to/telemetry.md.
 
-The composition root calls `of_process()` for this process's `Telemetry`. If it is off, its observer
-does nothing, the ports are used unchanged, and OpenTelemetry is not imported.
+The composition root calls `of_process(...)` for this process's `Telemetry`. If it is off, its
+observer does nothing, the ports are used unchanged, and OpenTelemetry is not imported.
 """
 
 from worker.telemetry.configuration import TelemetryError
-from worker.telemetry.observed_ports import observe_ports, observe_queue
+from worker.telemetry.observed_ports import observe_outbox, observe_publisher, observe_queue
 from worker.telemetry.process import Telemetry, forget_parent, of_process, prepare, stop
 
 __all__ = [
     "Telemetry",
     "TelemetryError",
     "forget_parent",
-    "observe_ports",
+    "observe_outbox",
+    "observe_publisher",
     "observe_queue",
     "of_process",
     "prepare",

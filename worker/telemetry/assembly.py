@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import NoOpMeterProvider
@@ -25,15 +26,17 @@ def check(configuration: Configuration) -> None:
     sdk.check(configuration.traces, configuration.metrics)
 
 
-def assemble(configuration: Configuration, port: PrometheusPort | None) -> Telemetry:
+def assemble(
+    configuration: Configuration, port: PrometheusPort | None, message_types: Sequence[str]
+) -> Telemetry:
     """Return the telemetry of this process, and start its threads."""
     sdk.quieten()
     meter, stops = _meter(configuration, port)
     if configuration.traces == "none":
-        return Telemetry(MetricsObserver(meter), Calls(meter, NoOpTracer()), stops)
+        return Telemetry(MetricsObserver(meter, message_types), Calls(meter, NoOpTracer()), stops)
     provider = sdk.tracer_provider(configuration.traces)
     tracer = provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
-    observer = TracingObserver(meter, tracer)
+    observer = TracingObserver(meter, tracer, message_types)
     return Telemetry(observer, Calls(meter, tracer), (*stops, provider.shutdown))
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from worker.settings import SettingsError
+from worker.errors import SettingsError
 
 logger = structlog.get_logger(__name__)
 

@@ -7,11 +7,10 @@ events, outcomes, codes, operations, queues. No label identifies a user.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
-
-from domain import commands, events
 
 SCOPE: Final = "user-worker"
 """Name of the instrumentation scope, and of the service unless another is set."""
@@ -19,12 +18,11 @@ SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 _UNITS: Final = {"s": "seconds"}
 UNKNOWN: Final = "other"
 """Label for unknown message types, since anyone may send any type."""
-_SHORT_NAMES: Final = {kind: kind.split(".")[2] for kind in (*commands.COMMANDS, *events.EVENTS)}
 
 
-def short_name(message_type: str) -> str:
-    """Return the name of a command or event, without domain and version."""
-    return _SHORT_NAMES.get(message_type, UNKNOWN)
+def short_names(message_types: Iterable[str]) -> dict[str, str]:
+    """Return the names of commands and events by type: without domain and version."""
+    return {each: each.split(".")[2] for each in message_types}
 
 
 class Kind(Enum):

@@ -14,9 +14,8 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.util.types import Attributes
 
 from application.disposition import ReceivedMessage
-from application.observer import QueueState, WorkerObserver
+from application.observer import ObservedCommand, QueueState, WorkerObserver
 from application.outbox import SHARDS, OutboxPage
-from application.pending_command import PendingCommand
 from application.ports import EventMessage, JobKind, OutboxEntry, PublishFailure
 from worker.telemetry import instruments
 from worker.telemetry.instruments import (
@@ -26,7 +25,7 @@ from worker.telemetry.instruments import (
     UNKNOWN,
     Instrument,
     Kind,
-    short_name,
+    short_names,
 )
 
 Reading: TypeAlias = tuple[float, tuple[str, ...]]
@@ -103,9 +102,10 @@ class _Commands(threading.local):
 class MetricsObserver(WorkerObserver):
     """Records the metrics of a worker."""
 
-    def __init__(self, meter: Meter) -> None:
-        """Record measurements with `meter`."""
+    def __init__(self, meter: Meter, message_types: Iterable[str]) -> None:
+        """Record measurements with `meter`, labelled by these types of commands and events."""
         self._meter: Final = meter
+        self._names = short_names(message_types)
         self._commands = _Commands()
         self._looks: deque[list[OutboxPage]] = deque(maxlen=SHARDS)
         """The pages that the relay read last, for as many reads as one round has."""
@@ -132,14 +132,24 @@ class MetricsObserver(WorkerObserver):
                 self._meter.measure(instruments.COMMANDS, count, *labels)
 
     def command_finished(
-        self, pending: PendingCommand, outcome: str, code: str | None, seconds: float
+        self,
+        message: ReceivedMessage,
+        command: ObservedCommand,
+        outcome: str,
+        code: str | None,
+        *,
+        seconds: float,
     ) -> None:
         """See `WorkerObserver`."""
-        name = short_name(pending.envelope.type)
+        name = self._name(command.type)
         self._commands.ended[name, outcome, code or ""] += 1
         self._meter.measure(instruments.HANDLING_TIME, seconds, name, outcome)
         if outcome in {"accepted", "rejected"}:
-            self._commands.unpublished.append((name, pending.message["sent_at"]))
+            self._commands.unpublished.append((name, message["sent_at"]))
+
+    def _name(self, message_type: str) -> str:
+        """Return the label of a type: `other` for an unknown one, since anyone may send any."""
+        return self._names.get(message_type, UNKNOWN)
 
     def message_not_understood(self, outcome: str, code: str) -> None:
         """See `WorkerObserver`."""
@@ -154,7 +164,7 @@ class MetricsObserver(WorkerObserver):
         published = Counter((each.type, each.event_id in failures) for each in messages)
         for (kind, failed), count in published.items():
             result = "failed" if failed else "published"
-            self._meter.measure(instruments.EVENTS, count, short_name(kind), result)
+            self._meter.measure(instruments.EVENTS, count, self._name(kind), result)
         unpublished, self._commands.unpublished = self._commands.unpublished, []
         if not failures:
             now = time.time()

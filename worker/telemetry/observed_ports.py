@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 from application.observer import NULL_OBSERVER, WorkerObserver
 from application.outbox import (
@@ -21,19 +21,17 @@ from application.outbox import (
 from application.ports import EventMessage, EventPublisher, OutboxEntry, PublishFailure
 from application.queue_port import CommandQueue, DeadLetterMessage, Failures, RawMessage
 
-if TYPE_CHECKING:
-    from application.batch import Ports
+Record = TypeVar("Record")
 
 
-def observe_ports(ports: Ports, observer: WorkerObserver) -> Ports:
-    """Return the ports of batches and the relay, observed; unchanged if telemetry is off."""
-    if observer is NULL_OBSERVER:
-        return ports
-    return replace(
-        ports,
-        outbox=ObservedOutbox(ports.outbox, observer),
-        publisher=ObservedPublisher(ports.publisher, observer),
-    )
+def observe_outbox(outbox: Outbox[Record], observer: WorkerObserver) -> Outbox[Record]:
+    """Return an outbox, observed; unchanged if telemetry is off."""
+    return outbox if observer is NULL_OBSERVER else ObservedOutbox(outbox, observer)
+
+
+def observe_publisher(publisher: EventPublisher, observer: WorkerObserver) -> EventPublisher:
+    """Return a publisher, observed; unchanged if telemetry is off."""
+    return publisher if observer is NULL_OBSERVER else ObservedPublisher(publisher, observer)
 
 
 def observe_queue(name: str, queue: CommandQueue, observer: WorkerObserver) -> CommandQueue:
@@ -56,10 +54,10 @@ class ObservedPublisher(EventPublisher):
         return failures
 
 
-class ObservedOutbox(Outbox):
+class ObservedOutbox(Outbox[Record], Generic[Record]):
     """Delegates to another outbox and reports entries that are read, closed and parked."""
 
-    def __init__(self, outbox: Outbox, observer: WorkerObserver) -> None:
+    def __init__(self, outbox: Outbox[Record], observer: WorkerObserver) -> None:
         self._outbox = outbox
         self._observer = observer
 
@@ -71,7 +69,7 @@ class ObservedOutbox(Outbox):
         self._observer.outbox_read(page, first=after is None)
         return page
 
-    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
+    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes[Record]:
         """See the port."""
         return self._outbox.outcomes(entries)
 
@@ -83,6 +81,10 @@ class ObservedOutbox(Outbox):
     def update(self, old: OutboxEntry, new: OutboxEntry) -> bool:
         """See the port."""
         return self._outbox.update(old, new)
+
+    def repeat_scrub(self, entry: OutboxEntry, due: datetime) -> bool:
+        """See the port."""
+        return self._outbox.repeat_scrub(entry, due)
 
     def park(self, entry: OutboxEntry, reason: str) -> None:
         """See the port."""

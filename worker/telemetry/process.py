@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -92,24 +92,25 @@ def _open_port(configuration: Configuration) -> PrometheusPort:
     return _port
 
 
-def of_process() -> Telemetry:
+def of_process(message_types: Sequence[str] = ()) -> Telemetry:
     """Return this process's telemetry, creating it at the first call.
 
-    If that fails, log a warning and return a telemetry that does nothing.
+    It labels metrics by these types of commands and events; others are labelled `other`. If that
+    fails, log a warning and return a telemetry that does nothing.
     """
     with _lock:
         pid = os.getpid()
         if pid not in _made:
             _made.clear()
             try:
-                _made[pid] = _make(read(os.environ))
+                _made[pid] = _make(read(os.environ), message_types)
             except Exception as error:  # noqa: BLE001 - no error of telemetry may stop the worker
                 _turn_off("all", DISABLED, "true", error)
                 _made[pid] = OFF
         return _made[pid]
 
 
-def _make(configuration: Configuration) -> Telemetry:
+def _make(configuration: Configuration, message_types: Sequence[str]) -> Telemetry:
     if not configuration.on:
         return OFF
     from worker.telemetry import assembly  # noqa: PLC0415 - not imported if telemetry is off
@@ -117,7 +118,7 @@ def _make(configuration: Configuration) -> Telemetry:
     port = None
     if configuration.metrics == "prometheus":
         port = _port or _open_port(configuration)
-    return assembly.assemble(configuration, port)
+    return assembly.assemble(configuration, port, message_types)
 
 
 def forget_parent() -> None:

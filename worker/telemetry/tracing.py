@@ -10,9 +10,8 @@ they exist; none contains personal data.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from typing import Final
 
 from opentelemetry.context import Context
@@ -30,10 +29,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from application.disposition import ReceivedMessage
-from application.pending_command import PendingCommand
-from application.ports import CommitReport
-from domain.commands import CommandEnvelope
-from worker.telemetry.instruments import short_name
+from application.observer import ObservedCommand
 from worker.telemetry.metrics import Meter, MetricsObserver
 
 FAILED: Final = frozenset({"later", "dead"})
@@ -92,9 +88,9 @@ class _Spans(threading.local):
 class TracingObserver(MetricsObserver):
     """Records the metrics of a worker, and creates spans."""
 
-    def __init__(self, meter: Meter, tracer: Tracer) -> None:
+    def __init__(self, meter: Meter, tracer: Tracer, message_types: Iterable[str]) -> None:
         """Record measurements with `meter`, and create spans with `tracer`."""
-        super().__init__(meter)
+        super().__init__(meter, message_types)
         self._tracer = tracer
         self._spans = _Spans()
 
@@ -135,39 +131,43 @@ class TracingObserver(MetricsObserver):
         attributes: dict[str, str | int] = {**_SQS, "messaging.batch.message_count": len(messages)}
         return self._tracer.start_span("handle batch", parent, attributes=attributes, links=links)
 
-    def command_parsed(
-        self, message: ReceivedMessage, envelope: CommandEnvelope
-    ) -> CommandEnvelope:
+    def command_parsed(self, message: ReceivedMessage, command: ObservedCommand) -> str | None:
         """See `WorkerObserver`."""
-        producer = envelope.traceparent  # valid: the parser omits an invalid one
+        producer = command.traceparent  # valid: the parser omits an invalid one
         batch = get_current_span()
         span = self._tracer.start_span(
-            f"process {short_name(envelope.type)}",
-            Context() if producer is None else _context(producer, envelope.tracestate),
+            f"process {self._name(command.type)}",
+            Context() if producer is None else _context(producer, command.tracestate),
             SpanKind.CONSUMER,
             {
                 **_SQS,
                 "messaging.operation.name": "process",
                 "messaging.operation.type": "process",
                 "messaging.message.id": message["message_id"],
-                "user_worker.command.id": envelope.command_id,
+                "user_worker.command.id": command.command_id,
                 "user_worker.receives": message["receives"],
             },
             [Link(batch.get_span_context())] if batch.is_recording() else (),
         )
         carried = _traceparent(span)
         if carried is None:
-            return envelope
+            return producer
         batch.add_link(span.get_span_context())
         self._spans.commands[carried] = span
-        return replace(envelope, traceparent=carried)
+        return carried
 
     def command_finished(
-        self, pending: PendingCommand, outcome: str, code: str | None, seconds: float
+        self,
+        message: ReceivedMessage,
+        command: ObservedCommand,
+        outcome: str,
+        code: str | None,
+        *,
+        seconds: float,
     ) -> None:
         """See `WorkerObserver`."""
-        super().command_finished(pending, outcome, code, seconds)
-        span = self._spans.commands.pop(pending.envelope.traceparent or "", None)
+        super().command_finished(message, command, outcome, code, seconds=seconds)
+        span = self._spans.commands.pop(command.traceparent or "", None)
         if span is None:
             return
         span.set_attribute("user_worker.outcome", outcome)
@@ -179,11 +179,11 @@ class TracingObserver(MetricsObserver):
         """See `WorkerObserver`."""
         return self._step("commit", "db.operation.batch.size", changes)
 
-    def committed(self, report: CommitReport) -> None:
+    def committed(self, conflicts: int, failures: int) -> None:
         """See `WorkerObserver`."""
         span = get_current_span()
-        span.set_attribute("user_worker.conflicts", len(report.conflicts))
-        span.set_attribute("user_worker.failures", len(report.failures))
+        span.set_attribute("user_worker.conflicts", conflicts)
+        span.set_attribute("user_worker.failures", failures)
 
     def publishing(self, events: int) -> AbstractContextManager[None]:
         """See `WorkerObserver`."""

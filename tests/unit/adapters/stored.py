@@ -8,7 +8,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from application.ports import BannedAddress, CommandKey, JobKind, OutboxEntry, Outcome, Status
+from application.ports import CommandKey, JobKind, OutboxEntry
+from application.repository import BannedAddress, Outcome, Status
 from domain.errors import RejectionCode
 from domain.events import RecordedEvent
 from domain.sessions import Session

@@ -17,7 +17,8 @@ from adapters.dynamodb.capacity import (
     write_units,
 )
 from adapters.dynamodb.change import new_entry, render_change
-from application.ports import JobKind, UserChange
+from application.ports import JobKind
+from application.repository import UserChange
 from domain import events as e
 from domain.policy import MAX_SESSIONS, MAX_TERMS_DOCUMENTS
 from domain.tokens import OneTimeToken

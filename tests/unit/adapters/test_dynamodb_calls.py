@@ -20,7 +20,8 @@ from adapters.dynamodb import (
 from adapters.dynamodb.change import new_entry
 from adapters.dynamodb.formats import ItemFormat
 from application.outbox import ScrubPage
-from application.ports import CommandKey, JobKind, LoadRequest, OutboxEntry, StoreUnavailableError
+from application.ports import CommandKey, JobKind, OutboxEntry, StoreUnavailableError
+from application.repository import LoadRequest
 from tests.builders import NOW, email, token, uid
 from tests.persistence import new_user, outcome, session
 from tests.unit.adapters.wire import Wire, answer, error, page

@@ -20,13 +20,8 @@ from adapters.dynamodb.cancellation import classify_cancellation
 from adapters.dynamodb.change import Write, render_change
 from adapters.dynamodb.commit import MAX_ACTIONS, MAX_BYTES, THROTTLED_CALLS, pack
 from adapters.errors import ItemRefusedError
-from application.ports import (
-    CommitReport,
-    Conflict,
-    StoreUnavailableError,
-    ThrottledError,
-    UserChange,
-)
+from application.ports import StoreUnavailableError, ThrottledError
+from application.repository import CommitReport, Conflict, UserChange
 from tests.builders import NOW
 from tests.persistence import moved, new_user, registered, renamed, session
 from tests.unit.adapters.wire import Answer, Wire, answer, cancelled, error, page

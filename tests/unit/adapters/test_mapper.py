@@ -11,7 +11,8 @@ from hypothesis import given
 from adapters.dynamodb import mapper, records
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import ItemFormat
-from application.ports import BannedAddress, JobKind, OutboxEntry, Outcome
+from application.ports import JobKind, OutboxEntry
+from application.repository import BannedAddress, Outcome
 from domain.commands import StartSession
 from domain.errors import InvalidValueError
 from domain.policy import MAX_LIVE_REFRESH_TOKENS

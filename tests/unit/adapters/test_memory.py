@@ -14,7 +14,8 @@ from adapters.memory import (
     MemoryStore,
     MemoryUserRepository,
 )
-from application.ports import Conflict, EventMessage, UserChange
+from application.ports import EventMessage
+from application.repository import Conflict, UserChange
 from tests.builders import NOW, email, uid
 from tests.persistence import moved, registered, renamed
 

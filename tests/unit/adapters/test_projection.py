@@ -17,7 +17,7 @@ from adapters.dynamodb.projection import (
     completed,
     projection,
 )
-from application.ports import Outcome
+from application.repository import Outcome
 from domain.sessions import RefreshToken, Session
 from domain.user import User
 from tests.builders import NOW, token, uid

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import DynamoDBUserRepository, MalformedItemError, mapper, records
-from application.ports import CommandKey, LoadRequest
+from application.ports import CommandKey
+from application.repository import LoadRequest
 from tests.builders import email, uid
 from tests.persistence import new_user, outcome, session, two_factor
 from tests.unit.adapters.wire import Wire, answer

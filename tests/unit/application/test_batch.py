@@ -34,17 +34,13 @@ from application.permissions import ALLOW_ALL, NOT_PERMITTED, Permissions, Produ
 from application.ports import (
     Clock,
     CommandKey,
-    CommitReport,
-    Conflict,
     EventMessage,
-    LoadRequest,
     OutboxEntry,
     PublishFailure,
-    Snapshot,
     StoreUnavailableError,
     ThrottledError,
-    UserChange,
 )
+from application.repository import CommitReport, Conflict, LoadRequest, Snapshot, UserChange
 from domain.commands import CommandEnvelope
 from domain.errors import RejectionCode
 from domain.events import CommandDeadLettered

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
 from application.event_topics import EventTopics
+from application.messages import render_events
 from application.outbox import OutboxPage, OutboxPosition, PointedOutcomes, ScrubPage
 from application.ports import (
     Clock,
@@ -18,11 +19,8 @@ from application.ports import (
     EventMessage,
     JobKind,
     OutboxEntry,
-    Outcome,
     PublishFailure,
-    Snapshot,
     StoreUnavailableError,
-    UserChange,
 )
 from application.relay import (
     GIVE_UP_AFTER,
@@ -33,6 +31,7 @@ from application.relay import (
     Relay,
     RelayPolicy,
 )
+from application.repository import Outcome, Snapshot, UserChange
 from application.rounds import decide_round
 from domain.commands import AssignRole, EraseUser
 from tests.builders import NOW, POLICY, register, uid, works
@@ -121,7 +120,7 @@ class DamagedOutbox(MemoryOutbox):
             page.last,
         )
 
-    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes:
+    def outcomes(self, entries: Sequence[OutboxEntry]) -> PointedOutcomes[Outcome]:
         """Return some outcomes as unreadable, and fail for others."""
         found = dict(super().outcomes(entries).found)
         for key in found:
@@ -168,10 +167,10 @@ class World:
         self.outbox = DamagedOutbox(self.store, self.shards.__next__)
         self.relay = self.another_relay()
 
-    def another_relay(self) -> Relay:
+    def another_relay(self) -> Relay[Outcome]:
         """Create a relay that shares no memory with the first."""
         policy = RelayPolicy(0.01, AGE, second_scrub_after=SECOND)
-        return Relay(self.outbox, self.topic, self.clock, policy)
+        return Relay(self.outbox, self.topic, self.clock, policy, render_events)
 
     def commit(self, *names: str) -> list[Outcome]:
         """Commit registrations in one transaction, without publishing."""
@@ -181,7 +180,7 @@ class World:
         assert not report.conflicts
         return [outcome for change in changes for outcome in change.outcomes]
 
-    def look_everywhere(self, relay: Relay | None = None) -> int:
+    def look_everywhere(self, relay: Relay[Outcome] | None = None) -> int:
         """Make a pass over each shard; return how many entries were finished or advanced."""
         return sum((relay or self.relay).run_once() for _ in range(8))
 
@@ -851,10 +850,12 @@ class TwoTopics(World):
         self.personal = Topic()
         super().__init__()
 
-    def another_relay(self) -> Relay:
+    def another_relay(self) -> Relay[Outcome]:
         """Create a relay that shares no memory with the first."""
         policy = RelayPolicy(0.01, AGE, second_scrub_after=SECOND)
-        return Relay(self.outbox, EventTopics(self.topic, self.personal), self.clock, policy)
+        return Relay(
+            self.outbox, EventTopics(self.topic, self.personal), self.clock, policy, render_events
+        )
 
     def commit_role(self, name: str) -> None:
         """Register a user whose event is published, and commit an event without an address."""
@@ -943,6 +944,7 @@ def test_a_personal_topic_without_an_answer_does_not_end_a_pass(
         EventTopics(two.topic, two.personal, clock=lambda: now),
         two.clock,
         RelayPolicy(0.01, AGE),
+        render_events,
     )
     two.personal.on_publish, two.personal.refusal = hang, UNAVAILABLE
     monkeypatch.setattr("application.relay.TOGETHER", 1)

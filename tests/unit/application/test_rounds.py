@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from application.batch_policy import REGISTRATION_RECEIVES
 from application.pending_command import PendingCommand
-from application.ports import CommandKey, Outcome, Snapshot, Status
+from application.ports import CommandKey
+from application.repository import Outcome, Snapshot, Status
 from application.rounds import decide_round, registrations_first
 from domain import commands as c
 from domain.handlers import Context, handle

@@ -12,6 +12,7 @@ from adapters.sqs.command_queue import SqsMessage
 from adapters.sqs.dead_letters import ORIGINAL_ID, QUARANTINED, render_letter, render_original
 from application.disposition import Ack, DeadLetter, Disposition
 from application.queue_port import MAX_BATCH, DeadLetterMessage
+from domain.commands import COMMANDS
 from tests.builders import message
 from tests.secrets import NAMES, SECRET, SHAPES, reveals
 from tests.unit.application.messages.examples import COMMAND_ID, cloud_event
@@ -60,7 +61,7 @@ def test_only_the_original_contains_the_secret(shape: str) -> None:
     The original has the body of the message, byte for byte, and the id that the letter names.
     """
     labels, world = Labels(), World()
-    handler = world.made(FixedClock(), observer=MetricsObserver(labels))
+    handler = world.made(FixedClock(), observer=MetricsObserver(labels, COMMANDS))
     bodies = [SHAPES[shape](name) for name in NAMES]
     dispositions: list[Disposition] = []
     with capture_logs() as lines:

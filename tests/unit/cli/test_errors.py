@@ -7,8 +7,7 @@ from adapters.aws.client import AwsConfigurationError
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
 from application.ports import StoreUnavailableError
 from worker.cli_errors import explain
-from worker.errors import CliError, ExitCode, UsageError, missing
-from worker.settings import SettingsError
+from worker.errors import CliError, ExitCode, SettingsError, UsageError, missing
 
 
 def answer(code: str, operation: str = "GetQueueUrl") -> sdk.ClientError:

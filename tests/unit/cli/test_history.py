@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.memory import MemoryOutbox, MemoryStore, MemoryUserRepository
-from application.ports import BannedAddress, UserChange
+from application.repository import BannedAddress, UserChange
 from cli import composition
 from cli.app import run
 from domain.errors import RejectionCode

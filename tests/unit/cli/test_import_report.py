@@ -17,7 +17,8 @@ from botocore.exceptions import ClientError
 from application.key_ring import KeyRing
 from application.messages import MessageParser
 from application.messages.outgoing import check_outgoing
-from application.ports import CommandKey, LoadRequest, Outcome, Status, StoreUnavailableError
+from application.ports import CommandKey, StoreUnavailableError
+from application.repository import LoadRequest, Outcome, Status
 from cli import composition
 from cli.commands import import_
 from domain.errors import RejectionCode

@@ -18,7 +18,7 @@ from operations import orphaned_queues
 from operations.doctor import resources
 from tests.unit.cli.dlq_world import Done, mocked
 from worker.errors import ExitCode
-from worker.health.finding import Level
+from worker.resources.finding import Level
 
 UNREAD = orphaned_queues.TemporaryQueues.unread
 

@@ -16,7 +16,7 @@ from worker import app, lifecycle, logs
 from worker.errors import ExitCode
 from worker.health import step
 from worker.health.assessment import HealthAssessment
-from worker.health.start import require_resources
+from worker.resources.start import require_resources
 from worker.settings import load_settings
 
 

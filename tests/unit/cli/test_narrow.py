@@ -14,7 +14,8 @@ import pytest
 from rich.text import Text
 
 from adapters.sns.subscription import OUTCOMES, temporary_subscription
-from application.ports import CommandKey, UserChange
+from application.ports import CommandKey
+from application.repository import UserChange
 from cli import composition
 from cli.app import run
 from cli.demo.samples import Sample

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from application.messages import render_events
-from application.ports import CommandKey, LoadRequest, Outcome, Snapshot, Status
+from application.ports import CommandKey
+from application.repository import LoadRequest, Outcome, Snapshot, Status
 from cli.demo import stream
 from cli.demo.samples import Sample
 from cli.demo.stream import QUIET, SampleStream, Sent

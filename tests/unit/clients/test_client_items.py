@@ -16,7 +16,7 @@ from adapters.dynamodb.formats import (
     USER_FORMAT,
     ItemFormat,
 )
-from application.ports import Outcome, Status
+from application.repository import Outcome, Status
 from biome_users import OutcomeView, SessionView, UnreadableError, UserView
 from biome_users._addresses import address_key
 from biome_users._items import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
-from application.ports import UserChange
+from application.repository import UserChange
 from cli.commands.export import _write
 from operations.user_export import SET, UserDataReader, export_of, plain, without_secrets
 from tests.builders import NOW, PASSWORD, email, token, uid

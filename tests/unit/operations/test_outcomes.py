@@ -10,14 +10,8 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from adapters.memory import MemoryStore, MemoryUserRepository
-from application.ports import (
-    CommandKey,
-    LoadRequest,
-    Outcome,
-    Snapshot,
-    StoreUnavailableError,
-    UserChange,
-)
+from application.ports import CommandKey, StoreUnavailableError
+from application.repository import LoadRequest, Outcome, Snapshot, UserChange
 from operations import outcomes
 from operations.outcomes import READING, await_outcomes, listener
 from operations.progress import NO_PROGRESS, Progress

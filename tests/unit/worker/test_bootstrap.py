@@ -22,8 +22,9 @@ from domain import commands as c
 from tests.builders import NOW, email, message, uid
 from worker import bootstrap, lifecycle
 from worker.errors import ExitCode
-from worker.health import start, step
+from worker.health import step
 from worker.health.assessment import HealthAssessment
+from worker.resources import start
 from worker.settings import Settings, load_settings
 
 LOCAL = "http://127.0.0.1:1"

@@ -4,7 +4,8 @@ import pytest
 from pydantic import SecretStr
 
 from application.key_ring import KeyRing
-from worker.settings import Settings, SettingsError, load_settings, unknown_settings
+from worker.errors import SettingsError
+from worker.settings import Settings, load_settings, unknown_settings
 
 
 def test_the_defaults_are_those_of_development() -> None:

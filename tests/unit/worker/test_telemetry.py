@@ -32,18 +32,21 @@ from application.disposition import Ack, DeadLetter, Dispositions, ReceivedMessa
 from application.messages import MessageParser, render_command, render_events
 from application.observer import NULL_OBSERVER, QueueState
 from application.outbox import SHARDS
-from application.ports import EventMessage, JobKind, OutboxEntry, Outcome, PublishFailure
+from application.ports import EventMessage, JobKind, OutboxEntry, PublishFailure
 from application.queue_port import DeadLetterMessage
 from application.relay import Relay, RelayPolicy
+from application.repository import Outcome
 from domain.commands import COMMANDS
+from domain.events import EVENTS
 from tests import canaries
 from tests.builders import HASH_KEYS, NOW, PASSWORD, message, uid
 from tests.emitted import nothing_personal
 from tests.unit.adapters.scripted_aws import CALLS, scripted_aws
-from worker.telemetry import instruments, observe_ports, observe_queue, sdk
+from worker.bootstrap import observe_ports
+from worker.telemetry import instruments, observe_queue, sdk
 from worker.telemetry.calls import Calls
 from worker.telemetry.configuration import SAMPLERS, read
-from worker.telemetry.instruments import CATALOGUE, Instrument, Kind, short_name
+from worker.telemetry.instruments import CATALOGUE, Instrument, Kind
 from worker.telemetry.metrics import MetricsObserver, OpenTelemetryMeter
 from worker.telemetry.tracing import TracingObserver
 
@@ -85,11 +88,11 @@ class World:
         provider = TracerProvider(sampler)
         provider.add_span_processor(SimpleSpanProcessor(self.spans))
         if sampler is None:
-            self.observer = MetricsObserver(meter)
+            self.observer = MetricsObserver(meter, (*COMMANDS, *EVENTS))
             self.calls = Calls(meter, NoOpTracer())
         else:
             tracer = provider.get_tracer("test")
-            self.observer = TracingObserver(meter, tracer)
+            self.observer = TracingObserver(meter, tracer, (*COMMANDS, *EVENTS))
             self.calls = Calls(meter, tracer)
         self.store = MemoryStore()
         self.topic = Topic()
@@ -403,7 +406,13 @@ def test_what_the_relay_publishes_has_its_delay(world: World) -> None:
     world.handle(registration("ada"))
     world.topic.away = False
     (entry,) = world.store.entries.values()
-    relay = Relay(world.ports.outbox, world.ports.publisher, Clock(), RelayPolicy(1, timedelta()))
+    relay = Relay(
+        world.ports.outbox,
+        world.ports.publisher,
+        Clock(),
+        RelayPolicy(1, timedelta()),
+        render_events,
+    )
     relay.work_off([entry])
     assert len(world.topic.published) == 1
     assert world.points(instruments.OUTBOX_DELAY) == {(): 1}
@@ -510,7 +519,7 @@ def test_off_the_ports_are_used_as_they_are() -> None:
     store = MemoryStore()
     ports = Ports(MemoryUserRepository(store), MemoryOutbox(store), Topic(), Clock())
     queue: Any = Queue()
-    assert observe_ports(ports, NULL_OBSERVER) is ports
+    assert observe_ports(ports, NULL_OBSERVER) == ports
     assert observe_queue("commands", queue, NULL_OBSERVER) is queue
 
 
@@ -581,8 +590,9 @@ def test_the_text_of_an_error_is_in_no_span(world: World, monkeypatch: pytest.Mo
 
 def test_labels_have_few_values() -> None:
     """An undefined type, which anyone may send, is counted as `other`."""
-    assert {short_name(kind) for kind in COMMANDS} >= {"RegisterUser", "EraseUser"}
-    assert short_name("biome.user.Nothing.v1") == short_name(canaries.ADDRESS) == "other"
+    name = World().observer._name
+    assert {name(kind) for kind in COMMANDS} >= {"RegisterUser", "EraseUser"}
+    assert name("biome.user.Nothing.v1") == name(canaries.ADDRESS) == "other"
 
 
 def test_every_metric_is_well_formed() -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from application.messages import render_events
-from application.ports import Outcome, Status
+from application.repository import Outcome, Status
 from domain.errors import RejectionCode
 from domain.events import (
     EVENTS,

@@ -16,7 +16,7 @@ from worker.cli_errors import exit_with_error, explain, is_refusal
 from worker.connections import Aws
 from worker.errors import CliError, ExitCode
 from worker.health.assessment import HealthAssessment
-from worker.health.requirements import check
+from worker.resources.requirements import check
 from worker.settings import Settings
 
 logger = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from application.queue_port import FIFO_SUFFIX
 from application.wording import counted
 from worker.bootstrap import resources
 from worker.connections import Aws
-from worker.health.finding import Finding, fail, ok, warn
+from worker.resources.finding import Finding, fail, ok, warn
 from worker.settings import Settings
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from worker.cli_errors import is_denial, is_refusal
 from worker.connections import Aws
 from worker.errors import CliError, missing
-from worker.health.finding import Finding, Level, error_finding, warn
-from worker.health.resource_checks import attributes, check_expiry, check_queue, check_table
+from worker.resources.checks import attributes, check_expiry, check_queue, check_table
+from worker.resources.finding import Finding, Level, error_finding, warn
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TableDescriptionTypeDef

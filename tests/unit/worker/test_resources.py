@@ -19,9 +19,9 @@ from cli.app import run
 from worker import logs
 from worker.connections import Aws
 from worker.errors import ExitCode
-from worker.health import requirements, start
 from worker.health.assessment import START_LIMIT, HealthAssessment
 from worker.health.report import Report
+from worker.resources import requirements, start
 from worker.settings import load_settings
 
 Fault = Callable[[str], None]
