@@ -218,14 +218,6 @@ class UserRepository(Protocol):
         """Read the user who has an address, consistently."""
         ...
 
-    def get_by_refresh_family(self, refresh_family_hash: str) -> User | None:
-        """Read the user and the session (in `sessions`) of a family of refresh tokens.
-
-        Takes the hash in its stored form. Uses an index that may lag, and confirms the result by
-        consistent reads; returns `None` if the confirmed session is of another family.
-        """
-        ...
-
     def history(
         self, user_id: str, limit: int = 100, before: Outcome | None = None
     ) -> list[Outcome]:

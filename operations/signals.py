@@ -1,36 +1,13 @@
-"""Handle SIGINT, SIGTERM and SIGHUP alike: they stop the current work once.
-
-Under `nohup`, SIGHUP is ignored from the start and stays ignored.
-"""
+"""Handle SIGINT, SIGTERM and SIGHUP alike: they stop the current work once."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@contextlib.contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Install the handler for the signals, except for SIGHUP if it is ignored.
-
-    Python delivers signals to the main thread only; in other threads this does nothing.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    numbers = [number for number in SIGNALS if not (ignored and number is signal.SIGHUP)]
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
+from worker.signals import handled_by
 
 
 @contextlib.contextmanager
@@ -47,7 +24,7 @@ def stop_on_signals() -> Iterator[None]:
             stopped = True
             raise KeyboardInterrupt
 
-    with _handled_by(stop):
+    with handled_by(stop):
         yield
 
 
@@ -62,7 +39,7 @@ def defer_signals() -> Iterator[None]:
     def note(number: int, _frame: FrameType | None) -> None:
         received.append(number)
 
-    with _handled_by(note):
+    with handled_by(note):
         yield
     if received:
         signal.raise_signal(received[0])

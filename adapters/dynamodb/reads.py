@@ -38,8 +38,7 @@ class TableReads:
     ) -> None:
         """Use `table_name`; `retries` is for keys that DynamoDB leaves unprocessed.
 
-        With `attributes`, every read of the table requests only these (see `projection`). Queries
-        of an index return what the index has.
+        With `attributes`, every read of the table requests only these (see `projection`).
         """
         self._client = client
         self._table = table_name
@@ -113,7 +112,7 @@ class TableReads:
         Raises:
             StoreUnavailableError: the page could not be read.
         """
-        if "IndexName" not in parameters and "ProjectionExpression" not in parameters:
+        if "ProjectionExpression" not in parameters:
             parameters |= self._projection
         with calling(f"Query of {operation}"):
             page = self._client.query(TableName=self._table, **parameters)

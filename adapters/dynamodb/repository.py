@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from adapters.dynamodb import records, table
 from adapters.dynamodb.calls import Retries
 from adapters.dynamodb.commit import TransactionWriter
-from adapters.dynamodb.reads import Key, TableReads, key_of
+from adapters.dynamodb.reads import Key, TableReads
 from adapters.dynamodb.snapshot import read_snapshot
 from application.ports import CommandKey
 from application.repository import (
@@ -74,22 +74,6 @@ class DynamoDBUserRepository(UserRepository):
                 return user
         return None
 
-    def get_by_refresh_family(self, refresh_family_hash: str) -> User | None:
-        """See the port."""
-        pages = self._reads.query(
-            "the refresh token index",
-            IndexName=table.REFRESH_TOKEN_INDEX,
-            KeyConditionExpression=f"{table.REFRESH_FAMILY_HASH} = :h",
-            ExpressionAttributeValues={":h": {"S": refresh_family_hash}},
-        )
-        named = {_session_named_by(key_of(item)) for page in pages for item in page}
-        for user in self._require(LoadRequest(sessions=named)).users.values():
-            for session in user.sessions.values():
-                if session.refresh_family_hash == refresh_family_hash:
-                    user.sessions = {session.session_id: session}
-                    return user
-        return None
-
     def history(
         self, user_id: str, limit: int = 100, before: Outcome | None = None
     ) -> list[Outcome]:
@@ -131,13 +115,6 @@ class DynamoDBUserRepository(UserRepository):
     def commit(self, changes: Sequence[UserChange], now: datetime) -> CommitReport:
         """See the port."""
         return self._writer.commit(changes, now)
-
-
-def _session_named_by(key: Key) -> tuple[str, str]:
-    return (
-        key.partition.removeprefix(table.USER_PREFIX),
-        key.sort.removeprefix(table.SESSION_PREFIX),
-    )
 
 
 def _keys(request: LoadRequest) -> list[Key]:

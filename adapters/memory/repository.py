@@ -43,15 +43,6 @@ class MemoryUserRepository(UserRepository):
             owner = self._store.addresses.get(email.key)
             return None if owner is None else self.get(owner)
 
-    def get_by_refresh_family(self, refresh_family_hash: str) -> User | None:
-        """See the port."""
-        with self._store.lock:
-            for (user_id, session_id), session in self._store.sessions.items():
-                if session.refresh_family_hash == refresh_family_hash:
-                    request = LoadRequest(sessions={(user_id, session_id)})
-                    return self.load(request).users.get(user_id)
-        return None
-
     def history(
         self, user_id: str, limit: int = 100, before: Outcome | None = None
     ) -> list[Outcome]:

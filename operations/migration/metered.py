@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from adapters.aws.client import error_code
 from adapters.dynamodb import table
 from adapters.dynamodb.calls import Retries, calling, require_answer
+from adapters.dynamodb.cancellation import CONDITION_FAILED, reason_codes
 from adapters.dynamodb.capacity import item_size, transaction_units, write_units
 from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import BATCH_GET_LIMIT, Key, key_of
@@ -35,7 +36,7 @@ BUSY: Final = frozenset(
     }
 )
 """Error codes after which the same call may succeed."""
-CONDITION_FAILED: Final = "ConditionalCheckFailedException"
+PUT_CONDITION_FAILED: Final = "ConditionalCheckFailedException"
 CANCELLED: Final = "TransactionCanceledException"
 READ_UNIT: Final = 4096
 """Bytes per read unit; an eventually consistent read costs half a unit."""
@@ -154,7 +155,7 @@ class MeteredTable:
                 answer = self._send(self._client.put_item, self._writes, **request)
             except ClientError as error:
                 self._writes.spend(units)
-                if error_code(error) == CONDITION_FAILED:
+                if error_code(error) == PUT_CONDITION_FAILED:
                     return False
                 if error_code(error) != "ValidationException":
                     raise
@@ -190,7 +191,7 @@ class MeteredTable:
                     self._writes.spend(units)
                     if error_code(error) != CANCELLED:
                         raise
-                    if "ConditionalCheckFailed" in _reasons(error):
+                    if CONDITION_FAILED in (reason_codes(dict(error.response), len(named)) or ()):
                         return False
                     self._retries.pause(tried)  # conflict with another transaction
                 else:
@@ -227,11 +228,6 @@ def unchanged(item: Item) -> dict[str, Any]:
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": {f":{name[1:]}": item[names[name]] for name in names},
     }
-
-
-def _reasons(error: ClientError) -> set[str]:
-    rows: Any = error.response.get("CancellationReasons", [])
-    return {str(row.get("Code")) for row in rows}
 
 
 def _units(answer: Mapping[str, Any], estimate: float) -> float:

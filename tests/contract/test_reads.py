@@ -38,7 +38,6 @@ def test_what_is_not_stored_is_absent(store: Store) -> None:
     assert store.repository.get(nobody) is None
     assert store.repository.get_many([nobody]) == {}
     assert store.repository.get_by_email(email("nobody")) is None
-    assert store.repository.get_by_refresh_family("0" * 64) is None
     assert store.repository.history(nobody) == []
     assert store.repository.outcome(CommandKey(nobody, uid("command"))) is None
 
@@ -110,23 +109,6 @@ def test_an_address_finds_its_present_owner(store: Store) -> None:
     found = store.repository.get_by_email(email("ada"))
     assert found is not None
     assert found.user_id == uid("grace")
-
-
-def test_a_family_of_refresh_tokens_finds_its_user_and_session(store: Store) -> None:
-    """After an exchange too: all tokens of a session are of one family."""
-    ada = committed(store, "ada")
-    saved = (session("phone"), session("tablet"))
-    must_commit(store, replace(renamed(ada), saved_sessions=saved))
-    family = session("phone").refresh_family_hash
-    found = store.repository.get_by_refresh_family(family)
-    assert found is not None
-    assert found.user_id == uid("ada")
-    assert found.sessions == {uid("session phone"): session("phone", revision=1)}
-    rotated = session("phone", revision=1, used=1)
-    must_commit(store, replace(renamed(load_user(store, "ada")), saved_sessions=(rotated,)))
-    found = store.repository.get_by_refresh_family(family)
-    assert found is not None
-    assert found.sessions == {uid("session phone"): replace(rotated, revision=2)}
 
 
 def test_the_live_sessions_of_a_user_keep_their_order(store: Store) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final, NoReturn
 
 import structlog
@@ -18,17 +16,12 @@ from worker.errors import CliError, ExitCode
 from worker.health.assessment import HealthAssessment
 from worker.resources.requirements import check
 from worker.settings import Settings
+from worker.signals import handled_by
 
 logger = structlog.get_logger(__name__)
 
 BACKOFF: Final = Backoff(1.0, 30.0)
 """Seconds between two attempts, without jitter."""
-EXIT_CODES: Final[dict[int, ExitCode]] = {
-    signal.SIGTERM: ExitCode.OK,
-    signal.SIGHUP: ExitCode.OK,
-    signal.SIGINT: ExitCode.INTERRUPTED,
-}
-"""Exit codes by signal, for a worker that has not started yet."""
 CHECKING: Final = "checking queues, table and topic"
 
 
@@ -45,7 +38,7 @@ def require_resources(settings: Settings, assessment: HealthAssessment) -> None:
     aws, attempts = Aws(settings), 0
     # The calls of a check may take longer than the limit of a start, each until its timeout.
     assessment.wait(CHECKING)
-    with _exit_on_signals():
+    with handled_by(_end):  # process 1 would ignore them until Celery handles them
         while (waiting_for := _check_once(aws)) is not None:
             attempts += 1
             pause = BACKOFF.ceiling(attempts)
@@ -79,24 +72,6 @@ def _is_permanent(error: Exception) -> bool:
     return isinstance(error, CliError | LookupError) or is_refusal(error)
 
 
-@contextmanager
-def _exit_on_signals() -> Iterator[None]:
-    """Exit on SIGTERM and SIGHUP, which process 1 would ignore until Celery handles them.
-
-    Exit on Ctrl-C too, with its exit code and without Celery's messages. Under `nohup` SIGHUP stays
-    ignored.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
-    before = {number: signal.signal(number, _end) for number in EXIT_CODES.keys() - ignored}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _end(number: int, _: object) -> NoReturn:
-    raise SystemExit(int(EXIT_CODES[number]))
+    """End a worker that has not started yet; at Ctrl-C without Celery's messages."""
+    raise SystemExit(int(ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.OK))

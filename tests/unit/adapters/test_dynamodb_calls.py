@@ -22,8 +22,8 @@ from adapters.dynamodb.formats import ItemFormat
 from application.outbox import ScrubPage
 from application.ports import CommandKey, JobKind, OutboxEntry, StoreUnavailableError
 from application.repository import LoadRequest
-from tests.builders import NOW, email, token, uid
-from tests.persistence import new_user, outcome, session
+from tests.builders import NOW, email, uid
+from tests.persistence import new_user, outcome
 from tests.unit.adapters.wire import Wire, answer, error, page
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
@@ -111,7 +111,6 @@ def test_keys_that_stay_unprocessed_end_the_load() -> None:
 READS: dict[str, Callable[[Wire], object]] = {
     "load": lambda wire: repository(wire).get(uid("ada")),
     "history": lambda wire: repository(wire).history(uid("ada")),
-    "token": lambda wire: repository(wire).get_by_refresh_family("0" * 64),
     "pending": lambda wire: outbox(wire).pending(NOW),
     "outcomes": lambda wire: outbox(wire).outcomes([POINTER]),
     "status": lambda wire: outbox(wire).status(),
@@ -144,20 +143,6 @@ def test_whatever_comes_in_place_of_an_answer_means_unavailable(call: str, failu
     wire = Wire(rest=FAILURES[failure])
     with pytest.raises(StoreUnavailableError):
         READS[call](wire)
-
-
-def test_a_session_of_another_family_is_not_found() -> None:
-    """The index lags: its result is confirmed by a consistent read."""
-    other = replace(session("phone", revision=2), refresh_family_hash=token("other").stored)
-    rotated = mapper.render_session(uid("ada"), other)
-    named = {"pk": rotated["pk"], "sk": rotated["sk"]}
-    user = mapper.render_user(new_user("ada"))
-    wire = Wire(
-        answer({"Items": [named], "Count": 1}),
-        answer({"Responses": {"users": [rotated, user]}, "UnprocessedKeys": {}}),
-    )
-    assert repository(wire).get_by_refresh_family(session("phone").refresh_family_hash) is None
-    assert wire.requests[1]["RequestItems"]["users"]["ConsistentRead"] is True
 
 
 def test_an_address_that_changes_hands_between_two_reads_finds_the_new_owner() -> None:

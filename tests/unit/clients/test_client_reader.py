@@ -175,6 +175,21 @@ def test_what_dynamodb_leaves_unread_is_asked_for_again() -> None:
     assert wire.requests[1]["RequestItems"]["users"] == left["users"]
 
 
+def test_a_session_of_another_family_is_not_found() -> None:
+    """The index lags: its result is confirmed by a consistent read."""
+    other = replace(session("phone", revision=2), refresh_family_hash=token("other").stored)
+    stored = mapper.render_session(ADA, other)
+    named = {"pk": stored["pk"], "sk": stored["sk"]}
+    wire = Wire(
+        answer({"Items": [named], "Count": 1}),
+        answer({"Responses": {"users": [stored, mapper.render_user(new_user("ada"))]}}),
+    )
+    reader = LoginReader(client=wire.client)
+    family = token("phone family").value
+    assert reader.by_refresh_token(family, token("phone 0").value) is None
+    assert wire.requests[1]["RequestItems"]["users"]["ConsistentRead"] is True
+
+
 @pytest.mark.usefixtures("no_backoff")
 @pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException"])
 def test_a_table_that_does_not_answer_is_an_error(code: str) -> None:
