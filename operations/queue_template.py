@@ -267,11 +267,11 @@ _CONDITIONS: Final = {"HasAlarms": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlarmTo
 
 
 def _alarm(name: str, queue: str) -> dict[str, Any]:
-    text = f"The oldest command of {name} has waited for too long. ${{RunbookUrl}}#commands-wait"
+    meaning = f"Critical: The oldest command of {name} has waited too long."
     return {
         "Condition": "HasAlarms",
         "Properties": {
-            "AlarmDescription": {"Fn::Sub": text},
+            "AlarmDescription": {"Fn::Sub": f"{meaning} ${{RunbookUrl}}#commands-wait"},
             "Namespace": "AWS/SQS",
             "MetricName": "ApproximateAgeOfOldestMessage",
             "Dimensions": [{"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}],

@@ -1,4 +1,4 @@
-"""Write the reference tables of the pages from the definitions in domain/, worker/ and cli/.
+"""Write the reference tables of the pages from the definitions in the code and in deploy/.
 
     python -m scripts.reference_tables            write the tables
     python -m scripts.reference_tables --check    exit with 1 if a table is outdated
@@ -30,13 +30,17 @@ from domain.events import EVENTS
 from domain.rules import AnyRule, FieldDefinition, Flag, Items, Number, Text, fields_of
 from domain.user import User
 from domain.values import EmailAddress
+from scripts import deploy_tables
 from worker.settings import Settings, limits
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = tuple(
-    f"docs/reference/{name}.md" for name in ("command-line", "messages", "settings", "table")
+    f"docs/reference/{name}.md"
+    for name in ("alarms", "command-line", "iam", "messages", "settings", "table")
 )
 _TABLE: Final = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+_ADDRESS: Final = re.compile(r"\s*E-mail address: .*$")
+"""What the description of every address ends with."""
 APART: Final = frozenset({"sessions", "two_factor"})
 """Fields of a user that are stored in items of their own."""
 _ATTRIBUTE_TYPES: Final[dict[Any, str]] = {
@@ -111,7 +115,10 @@ def _fields() -> str:
     lines = []
     for (name, description), (field, commands) in found.items():
         where = f" of {', '.join(commands)}" if names.count(name) > 1 else ""
-        lines.append(f"- `{name}`{where} ({_value(field.rule)}): {description}\n")
+        text = _ADDRESS.sub("", description)  # a note of the page has it once
+        lines.append(
+            f"- `{name}`{where} ({_value(field.rule)})" + (f": {text}" if text else "") + "\n"
+        )
     return "".join(lines)
 
 
@@ -235,7 +242,7 @@ def _section(path: str, command: Any, common: Sequence[_Option]) -> str:
     options = [_option(each) for each in command.params if not each.hidden]
     own = [option for option in options if option not in common]
     shared = ", ".join(_long(option) for option in options if option in common)
-    parts = [f"## `{path}`\n", _summary(command.help) + "\n"]
+    parts = [f"## `{path.removeprefix('user-worker ')}`\n", _summary(command.help) + "\n"]
     if own:
         parts.append(_list(own))
     if shared:
@@ -286,6 +293,8 @@ _TABLES: Final[dict[str, Callable[[], str]]] = {
     "events": _events,
     "user": _user,
     "settings": _settings,
+    "alarms": deploy_tables.alarms,
+    "iam": deploy_tables.iam,
 }
 
 
