@@ -86,7 +86,7 @@ class Site:
         elif source.is_dir():
             copy.write_text(self._listing(path))
         elif source.suffix == ".md":
-            copy.write_text(self._led(path, source.read_text()))
+            copy.write_text(boosted(path) + self._led(path, source.read_text()))
         else:
             copy.write_text(shown(path, source.read_text()))
 
@@ -125,6 +125,19 @@ class Site:
 
 _HIDDEN = "---\nsearch: {exclude: true}\n---\n"
 """Front matter of a page that the search excludes."""
+_BOOSTS: Final = {
+    re.compile(r"docs/reference/(glossary|messages)\.md"): 2,
+    re.compile(r"docs/adr/0|CHANGELOG\.md|benchmarks/results/"): 0.2,
+}
+"""Factors of the search: definitions come first, decisions and results after how-to pages."""
+
+
+def boosted(path: str) -> str:
+    """Return the front matter that changes the rank of a page in the search, or nothing."""
+    for pattern, boost in _BOOSTS.items():
+        if pattern.match(path):
+            return f"---\nsearch: {{boost: {boost}}}\n---\n"
+    return ""
 
 
 def place(path: str) -> str:

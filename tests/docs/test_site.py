@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,24 +14,6 @@ from scripts import docs_site
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.xdist_group("site")  # one process builds it
 ATTRIBUTES = {("link", "href"), ("img", "src"), ("script", "src"), ("iframe", "src")}
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build it strictly: a broken link or anchor, or a page outside the navigation, fails."""
-    folder = tmp_path_factory.mktemp("docs")
-    docs_site.build(ROOT, folder / "docs")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict"],
-        cwd=folder / "docs",
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=50,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "site"
 
 
 class Loaded(HTMLParser):
@@ -84,6 +63,15 @@ def test_the_search_finds_a_word_without_a_server(site: Path) -> None:
     found = [each["location"] for each in index["docs"] if "tombstone" in each["text"]]
     assert any(place.startswith("reference/table.html") for place in found)
     assert not [each for each in index["docs"] if each["location"].startswith("source/")]
+
+
+def test_the_search_lists_decisions_after_pages_and_definitions_first(site: Path) -> None:
+    """Somebody who searches wants to know how it works, not how it became so."""
+    script = (site / "search" / "search_index.js").read_text()
+    pages = json.loads(script.removeprefix("var __index = "))["docs"]
+    boosts = {each["location"].partition(".html")[0]: each.get("boost", 1) for each in pages}
+    assert boosts["adr/0004-outbox-pointer-and-relay"] < 1 == boosts["how-to/dead-letters"]
+    assert boosts["changelog"] < 1 < boosts["reference/glossary"]
 
 
 TERMS = (
