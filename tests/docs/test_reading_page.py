@@ -15,15 +15,9 @@ READING = (DOCS / "reading.md").read_text()
 SUBSCRIBING = (DOCS / "subscribing.md").read_text()
 
 
-def rows(page: str, head: str) -> list[list[str]]:
-    """Return the cells of the table whose header starts like this."""
-    table = page.split(f"\n| {head}", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
-
-
 def test_the_readers_methods_are_those_of_the_page() -> None:
     """The page lists all methods, and no others."""
-    listed = [re.findall(r"`(\w+)\(", row[0])[0] for row in rows(READING, "method |")]
+    listed = re.findall(r"^- `(\w+)\(", READING, re.MULTILINE)
     methods = [name for name, _ in inspect.getmembers(LoginReader, inspect.isfunction)]
     assert {*listed, "forget"} == {name for name in methods if not name.startswith("_")}
     assert "`reader.forget(user_id)`" in READING
@@ -31,8 +25,10 @@ def test_the_readers_methods_are_those_of_the_page() -> None:
 
 def test_the_refusals_are_those_of_the_page() -> None:
     """The list is complete, so that all of them can be handled."""
-    listed = [code for row in rows(READING, "`SessionRefusal` |") for code in row[0].split(", ")]
-    assert listed == [f"`{refusal.value}`" for refusal in SessionRefusal]
+    section = READING.partition("\nBy `SessionRefusal`:\n\n")[2].partition("\n\n")[0]
+    lines = re.findall(r"^- (`[^:]+`): ", section, re.MULTILINE)
+    listed = [code for names in lines for code in re.findall(r"`(\w+)`", names)]
+    assert listed == [refusal.value for refusal in SessionRefusal]
 
 
 def test_the_caches_statistics_are_those_of_the_page() -> None:
@@ -44,7 +40,8 @@ def test_the_caches_statistics_are_those_of_the_page() -> None:
 
 def test_the_filterable_attributes_and_categories_are_those_of_the_page() -> None:
     """A missing category could not be subscribed to."""
-    listed = {row[0].strip("`"): row[1] for row in rows(SUBSCRIBING, "attribute |")}
+    section = SUBSCRIBING.partition("\n## Filter policies\n")[2].partition("\n## ")[0]
+    listed = dict(re.findall(r"^- `(\w+)`: (.*)$", section, re.MULTILINE))
     assert listed.keys() == EventMessage.__dataclass_fields__.keys() - {
         "event_id",
         "user_id",
