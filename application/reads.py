@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from domain.commands import CommandEnvelope, ConfirmEmailChange, EraseUser
 from domain.rules import fields_of
@@ -27,17 +28,22 @@ def reads_of(envelope: CommandEnvelope) -> Reads:
     one with `needs_two_factor` or with a recovery code reads the second factor.
     """
     command = envelope.command
-    address = next(
-        (
-            value.key
-            for field in fields_of(type(command))
-            if field.kind is EmailAddress and (value := getattr(command, field.name)) is not None
-        ),
-        None,
-    )
+    kind: type = type(command)
+    name = _address_field(kind)
+    address: EmailAddress | None = None if name is None else getattr(command, name)
     recovery_code = getattr(command, "recovery_code_hash", None)
     two_factor = command.needs_two_factor or recovery_code is not None
-    return Reads(getattr(command, "session_id", None), two_factor, address)
+    return Reads(
+        session_id=getattr(command, "session_id", None),
+        two_factor=two_factor,
+        address=None if address is None else address.key,
+    )
+
+
+@cache
+def _address_field(command: type) -> str | None:
+    """Return the name of the field with an address; no command has two."""
+    return next((each.name for each in fields_of(command) if each.kind is EmailAddress), None)
 
 
 def pending_address(envelope: CommandEnvelope, user: User | None) -> str | None:

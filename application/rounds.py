@@ -9,6 +9,7 @@ of its group.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -122,7 +123,7 @@ class _Decider:
                 self._round.duplicates.append((pending, outcome))
                 if pending.group:  # the other items read may be older than this outcome
                     self._waiting_groups.add(pending.group)
-            elif not self._snapshot.unread.isdisjoint(self._needed(pending)):
+            elif self._needs_one_of(self._snapshot.unread, pending):
                 self._round.throttled.append(pending)
                 if pending.group:
                     self._waiting_groups.add(pending.group)
@@ -169,7 +170,7 @@ class _Decider:
 
     def _decide(self, pending: PendingCommand) -> None:
         builder = self._builder(pending)
-        if not self._snapshot.unreadable.isdisjoint(self._needed(pending)):
+        if self._needs_one_of(self._snapshot.unreadable, pending):
             self._put_off(pending, self._round.unreadable)
             return
         if self._is_inconsistent(pending, builder.user):
@@ -188,6 +189,10 @@ class _Decider:
         if decision.changed and email != after:
             self._disputed |= {address.key for address in (email, after) if address}
 
+    def _needs_one_of(self, items: AbstractSet[str], pending: PendingCommand) -> bool:
+        """Return True if a command needs one of the items, which are rarely any."""
+        return bool(items) and not items.isdisjoint(self._needed(pending))
+
     def _needed(self, pending: PendingCommand) -> set[str]:
         """Return the items that a command needs, named as in `Snapshot.unread` and `unreadable`."""
         user = self._builder(pending).user
@@ -203,6 +208,8 @@ class _Decider:
 
         The rejection is that of an address in use, so the answer does not reveal the ban.
         """
+        if not self._snapshot.banned:
+            return
         address = claimed_address(pending.envelope, self._builder(pending).user)
         for address_hash in self._hashes(address):
             ban = self._snapshot.banned.get(address_hash)

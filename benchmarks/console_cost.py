@@ -37,7 +37,7 @@ RATE: Final = 20
 """Commands a second."""
 CLOSED, IDLE, OPEN = "no console", "console, no page open", "console, one page open"
 STATES: Final = (CLOSED, IDLE, OPEN)
-PARTS: Final = {"/overview/part": 5.0, "/live/newest": 1.0}
+PARTS: Final = {"/overview/part": 5.0, "/live/newest": 2.0}
 """Requests of an open overview, with the seconds between two; templates/overview.html has both."""
 PERSON: Final = "x-person"
 START_SECONDS: Final = 30.0

@@ -84,6 +84,22 @@ def render(results: Sequence[Result]) -> str:
     return markdown(HEADS, map(_cells, ordered))
 
 
+def summary(results: Sequence[Result]) -> str:
+    """Render write units, AWS calls and p50 of each rate, a column for each wait."""
+    waits = dict.fromkeys(result.title for result in results)
+    rates = dict.fromkeys(result.workload for result in results)
+    cells = {
+        (result.workload, result.title): (
+            f"{result.write_units:.2f}, {result.calls:.2f}, {Row([result]).latency(50)}"
+        )
+        for result in results
+    }
+    return markdown(
+        ("commands/s", *(f"wait {int(wait):,} ms" for wait in waits)),
+        ((rate.removesuffix("/s"), *(cells[rate, wait] for wait in waits)) for rate in rates),
+    )
+
+
 def _cells(result: Result) -> tuple[str, ...]:
     row = Row([result])
     return (

@@ -131,7 +131,7 @@ def _tables() -> dict[str, str]:
     return {
         **{name: compute(inputs) for name, compute in TABLES.items()},
         "targets": targets.render({section.key: section for section in sections}),
-        "light": light_load.render(_results("light-load", sections)),
+        "light": light_load.summary(_results("light-load", sections)),
     }
 
 

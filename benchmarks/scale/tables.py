@@ -89,6 +89,24 @@ def million(inputs: Inputs) -> str:
     )
 
 
+def totals(inputs: Inputs) -> str:
+    """Render the cost of a million commands, in batches and alone."""
+    days = inputs.habits.outcome_days
+    return _table(
+        "$ a million | in batches of 10 | alone",
+        (
+            (
+                kind,
+                *(
+                    f"{cost.this_worker(kind, batch, days).bill(inputs.prices).total:.2f}"
+                    for batch in (10, 1)
+                ),
+            )
+            for kind in KINDS
+        ),
+    )
+
+
 def compared(inputs: Inputs) -> str:
     """Render the cost of other layouts too.
 
@@ -150,6 +168,22 @@ def months(inputs: Inputs) -> str:
                 f"{each.users:,}",
                 *(number(each.bill[part]) for part in parts),
                 f"**{number(each.month)}**",
+                number(each.month / each.users * 1e6),
+            )
+            for each in grown
+        ),
+    )
+
+
+def users(inputs: Inputs) -> str:
+    """Render the cost of a month for these numbers of users."""
+    grown = [growth.size(10**power, inputs) for power in range(3, 10)]
+    return _table(
+        "users | $ a month | $ a million users",
+        (
+            (
+                f"{each.users:,}",
+                number(each.month),
                 number(each.month / each.users * 1e6),
             )
             for each in grown
@@ -286,9 +320,11 @@ TABLES: Final[dict[str, Callable[[Inputs], str]]] = {
         footprints,
         fills,
         million,
+        totals,
         compared,
         sizes,
         months,
+        users,
         needs,
         shards,
         lags,

@@ -29,13 +29,13 @@ def test_every_alarm_leads_to_its_part() -> None:
     for name, anchors in ALARMS.items():
         [anchor] = anchors
         assert anchor in PARTS, anchor
-        assert re.search(rf"^\| .*`{name}`.* \| \[.*\]\(#{anchor}\) \|$", PAGE, re.MULTILINE), name
+        assert re.search(rf"^- \[.*`{name}`.*\]\(#{anchor}\)$", PAGE, re.MULTILINE), name
 
 
 def test_the_list_names_no_alarm_that_there_is_not() -> None:
-    """A removed or renamed alarm leaves no row behind."""
-    rows = re.findall(r"^\| (`\w+`.*) \| \[.*\]\(#.*\) \|$", PAGE, re.MULTILINE)
-    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    """A removed or renamed alarm leaves no line behind."""
+    lines = re.findall(r"^- \[(`\w+`.*)\]\(#.*\)$", PAGE, re.MULTILINE)
+    listed = [name for line in lines for name in re.findall(r"`(\w+)`", line)]
     assert sorted(listed) == sorted(ALARMS)
 
 

@@ -12,6 +12,7 @@ from benchmarks.light_load import (
     commands_a_batch,
     percentiles,
     render,
+    summary,
 )
 from benchmarks.rows import Row
 
@@ -49,6 +50,23 @@ def test_the_waits_of_a_rate_are_below_each_other() -> None:
         ["| 1", "200", "4.0", "6.30"],
         ["| 500", "0", "4.0", "6.30"],
         ["| 500", "200", "4.0", "6.30"],
+    ]
+
+
+def test_the_summary_has_a_row_for_each_rate_and_a_column_for_each_wait() -> None:
+    """Each cell has the write units, the calls and the median of its own run."""
+    some = result_of("x")
+    results = [
+        replace(some, workload=f"{rate}/s", title=wait, latencies_ms=[float(wait) + rate] * 3)
+        for wait in ("0", "1000")
+        for rate in (1, 500)
+    ]
+    header, _, *rows = summary(results).splitlines()
+    assert header == "| commands/s | wait 0 ms | wait 1,000 ms |"
+    cost = f"{some.write_units:.2f}, {some.calls:.2f}"
+    assert rows == [
+        f"| 1 | {cost}, 1 | {cost}, 1001 |",
+        f"| 500 | {cost}, 500 | {cost}, 1500 |",
     ]
 
 
