@@ -73,7 +73,7 @@ def test_every_exit_code_is_listed() -> None:
 def test_every_command_of_the_command_line_is_listed() -> None:
     """They are in the order of the help, each with its own section of the reference."""
     names = list(get_command(app).commands)  # type: ignore[attr-defined]  # a group
-    listed = re.findall(r"^## `user-worker (\w+)(?: \w+)?`$", COMMAND_LINE, re.MULTILINE)
+    listed = re.findall(r"^## `(\w+)(?: \w+)?`$", COMMAND_LINE, re.MULTILINE)
     assert list(dict.fromkeys(listed)) == names
     assert "(../reference/command-line.md)" in OPERATIONS
 
