@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from application.ports import CommandKey, OutboxEntry
 from domain.errors import RejectionCode
@@ -82,6 +82,19 @@ class Outcome:
         It is derived from personal data, and no scrub job follows.
         """
         return "" if self.code is RejectionCode.USER_ERASED else self.fingerprint
+
+
+READ_FIRST_BELOW: Final = "03"
+"""Command ids below it come first in `UserRepository.outcome_page`: each UUIDv7 of a time before
+2074, and 3 of 256 other ids."""
+
+
+class OutcomePage(NamedTuple):
+    """Some of a user's outcomes, in the order of `UserRepository.outcome_page`."""
+
+    outcomes: list[Outcome]
+    last: str | None
+    """The command id to continue after; `None` if no outcome follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +234,19 @@ class UserRepository(Protocol):
     def history(
         self, user_id: str, limit: int = 100, before: Outcome | None = None
     ) -> list[Outcome]:
-        """Read the user's outcomes, latest first; with `before`, only those before that outcome."""
+        """Read the user's outcomes, latest first; with `before`, only those before that outcome.
+
+        Reads all outcomes of the user, whatever the limit: for a bounded read see `outcome_page`.
+        """
+        ...
+
+    def outcome_page(self, user_id: str, size: int, after: str | None = None) -> OutcomePage:
+        """Read up to `size` of the user's outcomes, consistently; `after` is a page's `last`.
+
+        The order is that of descending command ids, those below `READ_FIRST_BELOW` first. This is
+        latest first for ids that are UUIDv7, also if other ids are among them. A page may be
+        shorter than `size` although more outcomes follow.
+        """
         ...
 
     def outcome(self, key: CommandKey) -> Outcome | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from heapq import nlargest
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from adapters.dynamodb import records, table
 from adapters.dynamodb.calls import Retries
@@ -16,9 +16,11 @@ from adapters.dynamodb.snapshot import read_snapshot
 from application.ports import CommandKey
 from application.repository import (
     HELD,
+    READ_FIRST_BELOW,
     CommitReport,
     LoadRequest,
     Outcome,
+    OutcomePage,
     Snapshot,
     UserChange,
     UserRepository,
@@ -29,11 +31,20 @@ from domain.values import EmailAddress
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from adapters.dynamodb.table import Item
 
 DEFAULT_RETRIES: Final = Retries()
 OWNER_READS: Final = 3
 """Attempts to read an address and its owner consistently: its owner may change between the
 reads."""
+
+
+_BOUNDARY: Final = table.COMMAND_PREFIX + READ_FIRST_BELOW
+_RANGES: Final[Sequence[tuple[str, str]]] = (
+    (table.COMMAND_PREFIX, _BOUNDARY),
+    (_BOUNDARY, table.COMMAND_PREFIX + "g"),  # ids are hexadecimal
+)
+"""Ranges of sort keys in the order in which `outcome_page` reads them."""
 
 
 class DynamoDBUserRepository(UserRepository):
@@ -88,6 +99,37 @@ class DynamoDBUserRepository(UserRepository):
         outcomes = (records.parse_outcome(item) for page in pages for item in page)
         meant = (o for o in outcomes if before is None or o.place < before.place)
         return nlargest(limit, meant, key=attrgetter("place"))
+
+    def outcome_page(self, user_id: str, size: int, after: str | None = None) -> OutcomePage:
+        """See the port. Two Queries at most, which together read no more than `size` + 1 items."""
+        ranges = _RANGES
+        start: dict[str, Any] = {}
+        if after is not None:
+            ranges = _RANGES if after < READ_FIRST_BELOW else _RANGES[1:]
+            start = {"ExclusiveStartKey": table.outcome_key(user_id, after)}
+        items: list[Item] = []
+        more = False
+        for low, high in ranges:
+            found, last = self._reads.page(
+                "a page of a user's outcomes",
+                KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
+                ExpressionAttributeValues={
+                    ":pk": {"S": table.USER_PREFIX + user_id},
+                    ":low": {"S": low},
+                    ":high": {"S": high},
+                },
+                ConsistentRead=True,
+                ScanIndexForward=False,
+                Limit=size + 1 - len(items),
+                **start,
+            )
+            items += found
+            start = {}
+            more = last is not None or len(items) > size
+            if more:
+                break
+        outcomes = [records.parse_outcome(item) for item in items[:size]]
+        return OutcomePage(outcomes, outcomes[-1].command_id if more else None)
 
     def outcome(self, key: CommandKey) -> Outcome | None:
         """See the port."""

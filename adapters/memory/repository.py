@@ -11,9 +11,11 @@ from adapters.memory.commit import commit
 from adapters.memory.store import MemoryStore, copy_outcome
 from application.ports import CommandKey
 from application.repository import (
+    READ_FIRST_BELOW,
     CommitReport,
     LoadRequest,
     Outcome,
+    OutcomePage,
     Snapshot,
     UserChange,
     UserRepository,
@@ -52,6 +54,19 @@ class MemoryUserRepository(UserRepository):
             found.sort(key=attrgetter("place"), reverse=True)
             meant = [o for o in found if before is None or o.place < before.place]
             return [copy_outcome(outcome) for outcome in meant[:limit]]
+
+    def outcome_page(self, user_id: str, size: int, after: str | None = None) -> OutcomePage:
+        """See the port."""
+
+        def place(command_id: str) -> tuple[bool, str]:
+            return command_id < READ_FIRST_BELOW, command_id
+
+        with self._store.lock:
+            found = [o for key, o in self._store.outcomes.items() if key.user_id == user_id]
+            meant = [o for o in found if after is None or place(o.command_id) < place(after)]
+            meant.sort(key=lambda outcome: place(outcome.command_id), reverse=True)
+            page = [copy_outcome(outcome) for outcome in meant[:size]]
+        return OutcomePage(page, page[-1].command_id if len(meant) > size else None)
 
     def outcome(self, key: CommandKey) -> Outcome | None:
         """See the port."""

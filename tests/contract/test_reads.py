@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from application.ports import CommandKey
 from application.repository import LoadRequest, Outcome, UserChange
 from tests.builders import NOW, email, uid
@@ -39,6 +41,7 @@ def test_what_is_not_stored_is_absent(store: Store) -> None:
     assert store.repository.get_many([nobody]) == {}
     assert store.repository.get_by_email(email("nobody")) is None
     assert store.repository.history(nobody) == []
+    assert store.repository.outcome_page(nobody, 10) == ([], None)
     assert store.repository.outcome(CommandKey(nobody, uid("command"))) is None
 
 
@@ -140,3 +143,38 @@ def test_history_is_latest_first_and_of_one_user(store: Store) -> None:
     while page := store.repository.history(uid("ada"), 3, pages[-1] if pages else None):
         pages += page
     assert pages == history
+
+
+TIMED = [f"0{prefix}000000-0000-7000-8000-00000000000{n}" for prefix in (19, 20) for n in range(3)]
+"""Ids that are UUIDv7, oldest first."""
+RANDOM = [f"{prefix}000000-0000-4000-8000-000000000000" for prefix in ("03", "50", "a0", "ff")]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 10, 11])
+def test_pages_of_outcomes_are_newest_first_if_their_ids_are_uuidv7(
+    store: Store, size: int
+) -> None:
+    """Ids without time follow after all others; no page is longer than asked for."""
+    for number, command_id in enumerate([*RANDOM, *TIMED]):
+        for name in ("ada", "grace"):
+            decided = replace(outcome(f"command {number}", name), command_id=command_id, events=())
+            must_commit(store, UserChange(uid(name), (decided,)))
+    pages: list[list[str]] = []
+    last: str | None = None
+    while not pages or last is not None:
+        page = store.repository.outcome_page(uid("ada"), size, last)
+        assert {each.user_id for each in page.outcomes} == {uid("ada")}
+        pages.append([each.command_id for each in page.outcomes])
+        last = page.last
+    assert [each for page in pages for each in page] == [*TIMED[::-1], *RANDOM[::-1]]
+    assert {len(page) for page in pages[:-1]} <= {size}
+    assert 0 < len(pages[-1]) <= size
+
+
+def test_a_page_of_outcomes_continues_after_an_outcome_that_has_expired(store: Store) -> None:
+    """Outcomes are deleted at any time."""
+    decided = [replace(outcome(f"{n}", "ada"), command_id=TIMED[n]) for n in (0, 2)]
+    for each in decided:
+        must_commit(store, UserChange(uid("ada"), (each,)))
+    assert store.repository.outcome_page(uid("ada"), 5, TIMED[1]) == (decided[:1], None)
+    assert store.repository.outcome_page(uid("ada"), 5, TIMED[0]) == ([], None)

@@ -158,22 +158,27 @@ class InProcessDynamoDB:
         ExpressionAttributeValues: Item,  # noqa: N803
         Limit: int = 1_000_000,  # noqa: N803
         ExclusiveStartKey: Item | None = None,  # noqa: N803
+        ScanIndexForward: bool = True,  # noqa: N803
         **_: Any,
     ) -> dict[str, Any]:
-        """Read a page of items in the order of their keys."""
-        after = ("", "") if ExclusiveStartKey is None else _key(ExclusiveStartKey)
+        """Read a page of items in the order of their keys, or backwards."""
+        after = None if ExclusiveStartKey is None else _key(ExclusiveStartKey)
+        follows = operator.gt if ScanIndexForward else operator.lt
         conditions = [
             (attribute, test, ExpressionAttributeValues[value]["S"])
             for attribute, test, value in _key_conditions(KeyConditionExpression)
         ]
         found = sorted(
-            key
-            for key, item in self.items.items()
-            if key > after
-            and all(
-                attribute in item and test(item[attribute]["S"], value)
-                for attribute, test, value in conditions
-            )
+            (
+                key
+                for key, item in self.items.items()
+                if (after is None or follows(key, after))
+                and all(
+                    attribute in item and test(item[attribute]["S"], value)
+                    for attribute, test, value in conditions
+                )
+            ),
+            reverse=not ScanIndexForward,
         )
         page = [self.items[key] for key in found[:Limit]]
         if len(page) == Limit:
@@ -204,6 +209,8 @@ def _condition_holds(condition: str | None, item: Item | None, values: Item) -> 
 KEY_CONDITIONS: Mapping[str, Callable[[str, str], bool]] = {
     r"(\w+) = (:\w+)": operator.eq,
     r"(\w+) < (:\w+)": operator.lt,
+    r"(\w+) <= (:\w+)": operator.le,
+    r"(\w+) >= (:\w+)": operator.ge,
     r"begins_with\((\w+), (:\w+)\)": str.startswith,
 }
 
@@ -211,7 +218,8 @@ KEY_CONDITIONS: Mapping[str, Callable[[str, str], bool]] = {
 @functools.cache
 def _key_conditions(expression: str) -> list[tuple[str, Callable[[str, str], bool], str]]:
     """Return each condition's attribute, test, and the name of its value; all are strings."""
-    return [_key_condition(each) for each in expression.split(" AND ")]
+    plain = re.sub(r"(\w+) BETWEEN (:\w+) AND", r"\1 >= \2 AND \1 <=", expression)
+    return [_key_condition(each) for each in plain.split(" AND ")]
 
 
 def _key_condition(condition: str) -> tuple[str, Callable[[str, str], bool], str]:

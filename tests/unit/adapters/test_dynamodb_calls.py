@@ -111,6 +111,7 @@ def test_keys_that_stay_unprocessed_end_the_load() -> None:
 READS: dict[str, Callable[[Wire], object]] = {
     "load": lambda wire: repository(wire).get(uid("ada")),
     "history": lambda wire: repository(wire).history(uid("ada")),
+    "outcome page": lambda wire: repository(wire).outcome_page(uid("ada"), 10),
     "pending": lambda wire: outbox(wire).pending(NOW),
     "outcomes": lambda wire: outbox(wire).outcomes([POINTER]),
     "status": lambda wire: outbox(wire).status(),
@@ -171,6 +172,27 @@ def test_the_latest_of_a_long_history_are_found_on_whatever_page_they_are() -> N
     )
     found = repository(wire).history(uid("ada"), limit=3)
     assert found == [decided[0], decided[2], decided[4]]
+
+
+def test_a_page_of_outcomes_reads_one_item_more_than_it_returns() -> None:
+    """The second query asks for what the first one has left."""
+    items = [records.render_outcome(outcome(f"command {n}", "ada")) for n in range(3)]
+    wire = Wire(answer({"Items": items}), answer({"Items": items[:1]}))
+    page = repository(wire).outcome_page(uid("ada"), 3)
+    assert [sent["Limit"] for sent in wire.requests] == [4, 1]
+    assert all(sent["ScanIndexForward"] is False for sent in wire.requests)
+    assert page.last == page.outcomes[-1].command_id
+    assert len(page.outcomes) == 3
+
+
+def test_a_page_of_outcomes_ends_where_dynamodb_ends_its_page() -> None:
+    """DynamoDB returns 1 MB at most; the rest is the caller's next page."""
+    items = [records.render_outcome(outcome(f"command {n}", "ada")) for n in range(2)]
+    last = {"pk": items[1]["pk"], "sk": items[1]["sk"]}
+    wire = Wire(answer({"Items": items, "LastEvaluatedKey": last}))
+    page = repository(wire).outcome_page(uid("ada"), 100)
+    assert page.last == uid("command 1")
+    assert len(wire.requests) == 1
 
 
 # --- the outbox ----------------------------------------------------------------------------
