@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 import structlog
 from starlette.responses import Response
 
+from application.command_id import new_command_id
 from application.messages import MessageParser
 from application.repository import LoadRequest
 from console.commands import SentCommand
@@ -78,7 +78,7 @@ def confirm(call: Call) -> Response:
 def erase(call: Call) -> Response:
     """Send the command that erases a user; the worker decides whether this console may."""
     user_id = _confirmed(call)
-    command_id, aws = str(uuid4()), call.console.aws
+    command_id, aws = new_command_id(), call.console.aws
     options = Options(user_id, command_id, SOURCE, {"actor": call.person})
     name = EraseUser.__name__
     event = from_arguments(name, [], None, options)

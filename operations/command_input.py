@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
+from application.command_id import new_command_id
 from application.messages import (
     MalformedMessageError,
     MessageParser,
@@ -97,7 +97,7 @@ def _event(command: type[Command], data: dict[str, Any], options: Options) -> di
     body = render_command(
         command.type,
         data,
-        command_id=options.command_id or str(uuid4()),
+        command_id=options.command_id or new_command_id(),
         source=options.source,
         user_id=options.user_id,
         time=datetime.now(UTC),

@@ -14,6 +14,7 @@ from adapters.dynamodb.calls import calling
 from adapters.dynamodb.projection import OF_OPERATORS, projection
 from adapters.sns.publisher import filter_attributes
 from adapters.sqs.sending import BatchSender, QueueMessage, SendReport
+from application.command_id import new_command_id
 from application.messages.events import render_events
 from application.ports import EventMessage
 from application.repository import Outcome, Status
@@ -165,7 +166,7 @@ def sample_events(wanted: Selection) -> Iterator[EventMessage]:
     for place, kind in enumerate(_STORY):
         answer = kind.category == "command"
         sequence += 0 if answer else 1
-        data, command_id = example_of(kind), str(uuid4())
+        data, command_id = example_of(kind), new_command_id()
         if "command_id" in data:
             data["command_id"] = command_id
         at = end - timedelta(minutes=len(_STORY) - place)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from application.command_id import new_command_id
 from application.messages import render_command
 from application.ports import CommandKey
 from domain.values import render_time
@@ -72,7 +73,7 @@ class _Person:
         self, name: str, about: str, data: dict[str, Any], expected: str = ACCEPTED
     ) -> Sample:
         """Create a command of this person."""
-        key = CommandKey(self.user_id, str(uuid4()))
+        key = CommandKey(self.user_id, new_command_id())
         body = render_command(
             name,
             data,

@@ -1,6 +1,7 @@
 """Send commands to the user worker, learn how they ended, receive events, and read users."""
 
 from biome_users import commands
+from biome_users._command_id import new_command_id
 from biome_users._models import Command, EventData
 from biome_users.answers import Answer, AnswerKind
 from biome_users.errors import (
@@ -67,6 +68,7 @@ __all__ = [
     "UserView",
     "UsersError",
     "commands",
+    "new_command_id",
     "parse_event",
     "token_hash",
 ]

@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from biome_users import _aws
+from biome_users._command_id import new_command_id
 from biome_users._models import Command
 from biome_users.errors import InvalidCommandError, NotSentError
 from biome_users.tracing import current_trace
@@ -82,8 +83,8 @@ class CommandRequest(BaseModel):
     Not for a command that names the user by e-mail address. Optional for a command that creates a
     user: the worker then derives the id from the command's id.
     """
-    command_id: UUID = Field(default_factory=uuid4)
-    """A new id by default. Pass the same id again to repeat a command safely."""
+    command_id: UUID = Field(default_factory=new_command_id)
+    """A new UUIDv7 by default. Pass the same id again to repeat a command safely."""
     time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     """Time of the request, which the command's age counts from; now by default."""
     expires_at: AwareDatetime | None = None

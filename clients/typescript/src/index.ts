@@ -1,6 +1,7 @@
 /** Send commands to the user worker, learn how they ended, receive events, and read users. */
 
 export type { Answer, AnswerKind } from "./answers.js";
+export { newCommandId } from "./command-id.js";
 export type * from "./commands.js";
 export {
   InvalidCommandError,

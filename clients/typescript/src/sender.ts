@@ -9,6 +9,7 @@ import {
   SQSClient,
 } from "@aws-sdk/client-sqs";
 import { isAddress } from "./addresses.js";
+import { newCommandId } from "./command-id.js";
 import { type Commands, CONTRACTS } from "./commands.js";
 import { errorCode, InvalidCommandError, NotSentError } from "./errors.js";
 
@@ -34,7 +35,7 @@ export interface Envelope {
    * that creates a user: the worker then derives the id from the command's id.
    */
   userId?: string | undefined;
-  /** A new id by default. Pass the same id again to repeat a command safely. */
+  /** A new UUIDv7 by default. Pass the same id again to repeat a command safely. */
   commandId?: string | undefined;
   /** Time of the request, which the command's age counts from; now by default. */
   time?: Date | undefined;
@@ -70,7 +71,7 @@ export function request<Name extends CommandName>(
   data: Commands[Name],
   envelope: Envelope = {},
 ): CommandRequest {
-  const filled = { time: new Date(), ...envelope, commandId: envelope.commandId ?? randomUUID() };
+  const filled = { time: new Date(), ...envelope, commandId: envelope.commandId ?? newCommandId() };
   return { name, data, envelope: filled } as CommandRequest;
 }
 
