@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -17,10 +18,10 @@ from console.sending import SOURCE
 from console.web import see_other
 from domain.commands import EraseUser
 from operations.command_input import Options, check, from_arguments
-from operations.presentation import outcome_words, user_facts
+from operations.presentation import is_id, outcome_words, user_facts
 from operations.sending import send_bodies
 from operations.user_export import export_user
-from operations.users import find_user, parse_user, read_history
+from operations.users import find_user, parse_user
 from worker.errors import CliError, ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-OUTCOMES: Final = 50
-"""Outcomes of one page of the history."""
+OUTCOMES: Final = 500
+"""Maximum outcomes of one page of the history; all of them are shown."""
 ACTIONS: Final = ("erase", "export")
 
 
@@ -50,20 +51,24 @@ def find(call: Call) -> Response:
 
 
 def page(call: Call) -> Response:
-    """Show a user and a page of their history, newest outcome first."""
-    user_id, before = str(call.path["user_id"]), call.query.get("before")
+    """Show a user and their outcomes as one bounded read returns them, newest first."""
+    user_id, after = str(call.path["user_id"]), call.query.get("after")
+    if after is not None and not is_id(after):
+        raise UsageError("the address does not name a command", "open the user's page again")
     repository = call.console.aws.repository
     user = find_user(repository, user_id)
-    past = read_history(repository, user_id, OUTCOMES, before)
-    if user is None and not past.outcomes:
+    read = repository.outcome_page(user_id, OUTCOMES, after and after.lower())
+    if user is None and not read.outcomes:
         raise _unknown()
+    outcomes = sorted(read.outcomes, key=attrgetter("place"), reverse=True)
     return call.page(
         "user.html",
         user_id=user_id,
         facts={} if user is None else user_facts(user),
         sessions=[] if user is None else _sessions(call, user),
-        rows=[(outcome, outcome_words(outcome)) for outcome in past.outcomes],
-        past=past,
+        rows=[(outcome, outcome_words(outcome)) for outcome in outcomes],
+        after=after,
+        last=read.last,
     )
 
 

@@ -218,7 +218,7 @@ def see_all_pages(served: Served, world: World, user: str, command: str) -> None
         assert found.location == f"/users/{user}", found.text
     page = served.get("/users/{user_id:uuid}", user_id=user)
     assert "Edith" in page.text
-    assert served.get("/users/{user_id:uuid}", f"before={command}", user_id=user).status == 200
+    assert served.get("/users/{user_id:uuid}", f"after={command}", user_id=user).status == 200
     assert "rejects an event" in served.get("/outbox", "parked=1").text
 
 

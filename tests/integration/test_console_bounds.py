@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from adapters.dynamodb import records
 from adapters.dynamodb.repository import DynamoDBUserRepository
+from application.command_id import new_command_id
 from console.letters import PAGE, REMEMBERED
 from console.overview import ENTRIES
 from console.user_page import OUTCOMES
-from domain import commands as c
 from operations.provision import provision_resources
 from tests.builders import register, uid
 from tests.conftest import ResourceNames
 from tests.e2e.command_line import CommandLine
-from tests.persistence import registered
+from tests.persistence import outcome, registered
 from tests.unit.console.served import Browser, console, handle
 from tests.unit.console.test_pages import ended
 
@@ -27,6 +31,7 @@ pytestmark = [pytest.mark.aws, pytest.mark.xdist_group("console bounds")]
 
 LETTERS = 1_030
 ENTRIES_STORED = 400
+STORED_OUTCOMES = 2 * OUTCOMES + 300
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,28 @@ def browser(aws_endpoint: str) -> Iterator[Browser]:
         for number in range(ENTRIES_STORED):
             repository.commit([registered(f"user{number}")], datetime.now(UTC))
         yield browser
+
+
+def put_outcomes(browser: Browser, user_id: str, ids: Sequence[str]) -> None:
+    """Store accepted outcomes of a user, without a worker."""
+    aws, now = browser.console.aws, datetime.now(UTC)
+    for start in range(0, len(ids), 25):
+        puts: list[Any] = [
+            {
+                "PutRequest": {
+                    "Item": records.render_outcome(
+                        replace(
+                            outcome("command", "user"),
+                            command_id=command_id,
+                            user_id=user_id,
+                            recorded_at=now + timedelta(milliseconds=start + number),
+                        )
+                    )
+                }
+            }
+            for number, command_id in enumerate(ids[start : start + 25])
+        ]
+        aws.dynamodb.batch_write_item(RequestItems={aws.settings.table: puts})
 
 
 @contextmanager
@@ -130,18 +157,25 @@ def test_the_outbox_page_and_the_overview_read_a_bounded_number_of_entries(
     assert calls["items"] <= 9 * ENTRIES
 
 
-def test_the_page_of_a_user_shows_a_page_of_the_history(browser: Browser) -> None:
-    """Outcomes are keyed by command, so all of this user are read, and of no other user."""
+def test_the_pages_of_a_user_read_a_bounded_number_of_outcomes(browser: Browser) -> None:
+    """A user with thousands of commands; each outcome is on one page, the newest on the first."""
     user = str(uuid4())
     handle(browser, register("much"), user)
-    for number in range(OUTCOMES + 20):
-        handle(browser, c.UpdateProfile(f"Ada{number}"), user)
-    with counted_calls(browser) as calls:
-        page = browser.get(f"/users/{user}").text
-    assert page.count('<th scope="row"><a href="/commands/') == OUTCOMES
-    assert "Older" in page
-    assert calls["items"] == OUTCOMES + 21
-    assert calls.total() - calls["items"] <= 5
+    put_outcomes(browser, user, ids := [new_command_id() for _ in range(STORED_OUTCOMES)])
+    pages, path = list[list[str]](), f"/users/{user}"
+    while path:
+        with counted_calls(browser) as calls:
+            page = browser.get(path).text
+        assert calls["items"] <= OUTCOMES + 1
+        assert calls.total() - calls["items"] <= 5
+        pages.append(re.findall(r'<th scope="row"><a href="/commands/([^?]*)', page))
+        older = re.search(r'<a href="([^"]*)">Read more outcomes', page)
+        path = older[1] if older else ""
+        assert "This user has more outcomes than one page reads" in page
+    assert len(pages) == STORED_OUTCOMES // OUTCOMES + 1
+    shown = [each for page in pages for each in page if each in set(ids)]
+    assert sorted(shown) == sorted(ids)
+    assert set(pages[0]) >= set(sorted(ids)[-OUTCOMES + 1 :])
 
 
 def test_remembered_letters_are_bounded(browser: Browser) -> None:
