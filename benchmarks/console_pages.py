@@ -2,25 +2,31 @@
 
 Run it with `AWS_ENDPOINT_URL=http://127.0.0.1:4566 python -m benchmarks.console_pages`, on an
 emulator on this machine. It creates resources of its own, fills them, requests each page ten times
-as a browser does, and deletes the resources.
+as a browser does, and deletes the resources. The table is in a DynamoDB Local of its own, in
+memory, if that is installed (benchmarks/README.md): it is filled faster than through an emulator.
 """
 
 from __future__ import annotations
 
 import http.client
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from statistics import median
 from typing import Any, Final
 from uuid import uuid4
 
+from adapters.dynamodb import records
 from adapters.dynamodb.repository import DynamoDBUserRepository
+from application.command_id import new_command_id
 from application.repository import Outcome, Status, UserChange
 from benchmarks.arguments import BenchmarkError, OneLineParser, errors_in_one_line, whole_number
+from benchmarks.endpoints import dynamodb_alone, find_dynamodb_local
 from benchmarks.population import populate
 from benchmarks.workload import Command
 from console.access import Access, accepted_hosts
@@ -44,6 +50,18 @@ NAMES: Final = (
     "TABLE",
 )
 THREADS: Final = 8
+
+
+@contextmanager
+def dynamodb(emulator: str) -> Iterator[str]:
+    """Yield the URL of the DynamoDB to use; run one if AWS_ENDPOINT_URL_DYNAMODB names none."""
+    given = os.environ.get("AWS_ENDPOINT_URL_DYNAMODB", "")
+    if given or find_dynamodb_local() is None:
+        yield given or emulator
+        return
+    with tempfile.TemporaryDirectory() as logs, dynamodb_alone(Path(logs)) as url:
+        os.environ["AWS_ENDPOINT_URL_DYNAMODB"] = url
+        yield url
 
 
 @contextmanager
@@ -98,28 +116,43 @@ def put_entries(aws: Aws, count: int) -> None:
     now = datetime.now(UTC)
 
     def commit(_: int) -> None:
-        command_id = str(uuid4())
-        rejected = CommandRejected(
-            command_id, RequestPasswordReset.type, RejectionCode.USER_NOT_FOUND
-        )
-        outcome = Outcome(
-            command_id=command_id,
-            command_type=RequestPasswordReset.type,
-            user_id=None,
-            by_email=True,
-            fingerprint="",
-            status=Status.REJECTED,
-            code=RejectionCode.USER_NOT_FOUND,
-            events=(RecordedEvent.of(rejected, 0),),
-            version=0,
-            recorded_at=now,
-            expires_at=now + timedelta(days=90),
-            source="/benchmark",
-        )
-        repository.commit([UserChange(None, (outcome,))], now)
+        repository.commit([UserChange(None, (_outcome(None, now),))], now)
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(commit, range(count)))
+
+
+def put_outcomes(aws: Aws, user_id: str, count: int) -> None:
+    """Store outcomes of one user, a second apart."""
+    now = datetime.now(UTC)
+    for start in range(0, count, 25):
+        outcomes = [
+            _outcome(user_id, now - timedelta(seconds=number))
+            for number in range(start, min(start + 25, count))
+        ]
+        puts: list[Any] = [
+            {"PutRequest": {"Item": records.render_outcome(outcome)}} for outcome in outcomes
+        ]
+        aws.dynamodb.batch_write_item(RequestItems={aws.settings.table: puts})
+
+
+def _outcome(user_id: str | None, at: datetime) -> Outcome:
+    command_id = new_command_id()
+    rejected = CommandRejected(command_id, RequestPasswordReset.type, RejectionCode.USER_NOT_FOUND)
+    return Outcome(
+        command_id=command_id,
+        command_type=RequestPasswordReset.type,
+        user_id=user_id,
+        by_email=user_id is None,
+        fingerprint="",
+        status=Status.REJECTED,
+        code=RejectionCode.USER_NOT_FOUND,
+        events=(RecordedEvent.of(rejected, 0),),
+        version=0,
+        recorded_at=at,
+        expires_at=at + timedelta(days=90),
+        source="/benchmark",
+    )
 
 
 def measure(aws: Aws, users: Sequence[Command], requests: int) -> dict[str, list[float]]:
@@ -139,6 +172,7 @@ def measure(aws: Aws, users: Sequence[Command], requests: int) -> dict[str, list
             "outbox": "/outbox",
             "parked entries": "/outbox?parked=1",
             "a user": f"/users/{users[len(users) // 2].user_id}",
+            "a user with many outcomes": f"/users/{users[0].user_id}",
             "live": "/live",
         }
         for name, path in paths.items():
@@ -167,6 +201,9 @@ def main() -> None:
     parser = OneLineParser(prog="python -m benchmarks.console_pages", description=__doc__)
     parser.add_argument("--letters", type=whole_number(10, 100_000), default=10_000)
     parser.add_argument("--entries", type=whole_number(1, 100_000), default=5_000)
+    parser.add_argument(
+        "--outcomes", type=whole_number(1, 1_000_000), default=5_000, help="of one user"
+    )
     parser.add_argument("--users", type=whole_number(10, 10_000_000), default=100_000)
     parser.add_argument("--requests", type=whole_number(1, 100), default=10, help="of each page")
     given = parser.parse_args()
@@ -174,17 +211,22 @@ def main() -> None:
     with errors_in_one_line(parser.prog):
         if not endpoint.startswith(EMULATORS):
             raise BenchmarkError("set AWS_ENDPOINT_URL to an emulator on this machine")
+        if not os.environ.get("AWS_ENDPOINT_URL_DYNAMODB", endpoint).startswith(EMULATORS):
+            raise BenchmarkError("AWS_ENDPOINT_URL_DYNAMODB must be on this machine")
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             os.environ.setdefault(name, "test")
         os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
-        with resources() as aws:
+        with dynamodb(endpoint) as table_url, resources() as aws:
+            began = time.monotonic()
             put_letters(aws, given.letters)
             put_entries(aws, given.entries)
-            users = populate(endpoint, aws.settings.table, given.users)
+            users = populate(table_url, aws.settings.table, given.users)
+            put_outcomes(aws, users[0].user_id, given.outcomes)
+            print(f"filled in {time.monotonic() - began:.0f} s", flush=True)
             taken = measure(aws, users, given.requests)
     print(
-        f"{given.letters:,} dead letters, {given.entries:,} outbox entries, {given.users:,} users;"
-        f" milliseconds of {given.requests} requests"
+        f"{given.letters:,} dead letters, {given.entries:,} outbox entries, {given.users:,} users,"
+        f" {given.outcomes:,} outcomes of one; milliseconds of {given.requests} requests"
     )
     print("| page | median | longest |")
     print("|---|--:|--:|")
