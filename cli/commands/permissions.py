@@ -12,7 +12,6 @@ import typer
 from cli import output
 from cli.commands.base import EXIT_CODES, OPERATE, Json, app
 from worker.errors import ExitCode
-from worker.settings import load_settings
 
 permissions_app = typer.Typer(
     name="permissions",
@@ -42,6 +41,7 @@ def check(
       user-worker permissions check deploy/permissions.toml
     """
     from worker.permissions import read_permissions
+    from worker.settings import load_settings
 
     permissions = read_permissions(file, load_settings())
     if as_json:

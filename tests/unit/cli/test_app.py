@@ -147,12 +147,12 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
 
 
 def test_help_and_mistakes_come_without_loading_what_is_slow() -> None:
-    """Neither the SDK nor Celery is imported before a command needs it."""
+    """Neither the SDK, Celery nor the settings are imported before a command needs them."""
     script = (
         "import sys\n"
         "from cli.app import run\n"
         "assert run(['--help']) == 0 and run(['snd']) == 2\n"
-        "slow = {'boto3', 'botocore', 'celery', 'kombu', 'ministack'}\n"
+        "slow = {'boto3', 'botocore', 'celery', 'kombu', 'ministack', 'worker.settings'}\n"
         "sys.exit(', '.join(slow & sys.modules.keys()) or 0)\n"
     )
     done = subprocess.run(
