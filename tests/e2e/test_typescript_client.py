@@ -18,7 +18,7 @@ from domain.user import Ban
 from tests.builders import NOW, email, token, uid
 from tests.e2e.system import System
 from tests.e2e.worker_process import eventually
-from tests.node_packages import compiled_client
+from tests.node_packages import compiled_client, copy_with_packages
 from tests.persistence import new_user, outcome, session, two_factor
 from tests.unit.clients.addresses import MALFORMED, accepted_addresses
 from tests.unit.clients.test_client_items import OLDER
@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.xdist_group("typescript"),  # one process compiles the client
 ]
 
+ROOT = Path(__file__).parents[2]
 SIGN_UP = """
 import {
   LoginReader, NotSentError, OutcomeListener, parseEvent, UserCommands, UserReader,
@@ -103,6 +104,18 @@ def service(client: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path
 
 
+@pytest.fixture(params=["current", "oldest"])
+def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Node of the development environment, and of the oldest version that the client supports."""
+    if request.param == "current":
+        return "node"
+    folder = copy_with_packages(ROOT / "tests" / "node_oldest", tmp_path / "oldest")
+    found = [*(folder / "node_modules").glob("node-linux-*/bin/node")]
+    if not found:
+        pytest.skip("npm has no Node for this platform")
+    return str(found[0])
+
+
 def run(folder: Path, *command: str, **environment: str) -> str:
     """Run a program; return what it printed."""
     done = subprocess.run(
@@ -138,10 +151,33 @@ def test_the_generated_types_are_current(client: Path) -> None:
     run(client, "node", "scripts/generate.mjs", "--check")
 
 
-def test_its_own_tests_pass(client: Path) -> None:
+def test_its_own_tests_pass(client: Path, runtime: str) -> None:
     """They are written for Node's test runner."""
     files = sorted(str(path.relative_to(client)) for path in (client / "test").iterdir())
-    assert "# fail 0" in run(client, "node", "--test", "--test-reporter=tap", *files)
+    assert "# fail 0" in run(client, runtime, "--test", "--test-reporter=tap", *files)
+
+
+SUPPORTED = """
+import { createRequire } from "node:module";
+import { readFileSync } from "node:fs";
+const [semver, range, lock] = process.argv.slice(1);
+const { subset } = createRequire(import.meta.url)(semver);
+const packages = Object.entries(JSON.parse(readFileSync(lock, "utf8")).packages);
+const refuses = ([, { engines }]) => engines?.node && !subset(range, engines.node);
+console.log(JSON.stringify(packages.filter(refuses).map(([name]) => name)));
+"""
+
+
+@pytest.mark.parametrize("folder", ["clients/typescript", "examples/node"])
+def test_every_locked_package_supports_the_oldest_node(folder: str) -> None:
+    """The AWS SDK raises its own minimum from time to time."""
+    npm = shutil.which("npm")
+    assert npm is not None
+    semver = Path(npm).resolve().parents[1] / "node_modules" / "semver"
+    wanted = json.loads((ROOT / folder / "package.json").read_text())["engines"]["node"]
+    lock = str(ROOT / folder / "package-lock.json")
+    command = ["node", "--input-type=module", "-e", SUPPORTED, str(semver), wanted, lock]
+    assert json.loads(run(ROOT, *command)) == []
 
 
 READ_ITEMS = """

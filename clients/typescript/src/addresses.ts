@@ -20,7 +20,7 @@ export function isAddress(text: string): boolean {
  * @throws {RangeError} Not an address.
  */
 export function addressKey(email: string): string {
-  // in domains, Node 20 reads ẞ as ss
+  // in domains, Node 22 reads ẞ as ss
   const text = email.normalize("NFC").trim().replaceAll("ẞ", "ß");
   if (!isAddress(text)) throw new RangeError("must be an e-mail address of the form local@domain");
   const [local = "", domain = ""] = text.split("@");
