@@ -288,8 +288,10 @@ _PROGRAMS: Final[dict[str, Callable[[list[str], Path], None]]] = {
     "celery": _celery,
     "docker": _docker,
     "exported": _any,  # the runbook's function
-    "java": _any,  # tests/e2e/test_java_producer.py runs the page
-    "javac": _any,  # as java
+    "build/producer": _any,  # tests/e2e/test_typed_producers.py runs the page
+    "go": _any,  # as build/producer
+    "java": _any,  # as build/producer
+    "javac": _any,  # as build/producer
     "kubectl": _kubectl,
     "logged": _any,  # the runbook's function
     "scaling": _any,  # the runbook's function

@@ -52,10 +52,12 @@ def blocks() -> list[tuple[str, str]]:
 def test_the_pages_show_each_example_unchanged() -> None:
     """The files run here are those that the README or a page of docs shows or links."""
     shown = blocks()
-    part = re.compile(r"\]\((?:\.\./)+(examples/[^)\s]+\.(?:java|mjs|py|sh))\)")
+    part = re.compile(r"\]\((?:\.\./)+(examples/[^)\s]+\.(?:go|java|mjs|py|sh))\)")
     linked = {path for page in PAGES for path in part.findall(page.read_text())}
     programs = {
-        p for p in (ROOT / "examples").rglob("*.*") if p.suffix in {".java", ".mjs", ".py", ".sh"}
+        p
+        for p in (ROOT / "examples").rglob("*.*")
+        if p.suffix in {".go", ".java", ".mjs", ".py", ".sh"}
     }
     ours = {str(p.relative_to(ROOT)) for p in programs if "node_modules" not in p.parts}
     assert {path for path, _ in shown} <= ours
