@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
-from uuid import uuid4
 
 from adapters.dynamodb import records
 from adapters.dynamodb.attributes import render_timestamp
@@ -14,14 +13,11 @@ from adapters.dynamodb.calls import calling
 from adapters.dynamodb.projection import OF_OPERATORS, projection
 from adapters.sns.publisher import filter_attributes
 from adapters.sqs.sending import BatchSender, QueueMessage, SendReport
-from application.command_id import new_command_id
 from application.messages.events import render_events
 from application.ports import EventMessage
-from application.repository import Outcome, Status
-from domain import events as e
-from domain.events import Event, RecordedEvent
-from domain.rules import example_of
+from application.repository import Outcome
 from operations.printable import counted
+from operations.sample_story import sample_story
 from worker.connections import Aws
 from worker.errors import CliError, ExitCode
 
@@ -70,6 +66,15 @@ def stored_events(aws: Aws, wanted: Selection) -> Iterator[EventMessage]:
     for outcome in outcomes:
         if wanted.covers(outcome):
             yield from wanted.messages_of(outcome)
+
+
+def sample_events(wanted: Selection) -> Iterator[EventMessage]:
+    """Yield the events of an invented user, another one each time.
+
+    A subscriber therefore processes them again.
+    """
+    for outcome in sample_story():
+        yield from wanted.messages_of(outcome)
 
 
 def _of_user(aws: Aws, user_id: str) -> Iterable[Outcome]:
@@ -133,57 +138,3 @@ def _sent(report: SendReport, before: int) -> int:
             ExitCode.ENVIRONMENT,
         ) from report.error
     return len(report.message_ids)
-
-
-# --- samples ---------------------------------------------------------------------------------
-
-_STORY: Final[tuple[type[Event], ...]] = (
-    e.UserRegistered,
-    e.EmailVerificationRequested,
-    e.EmailVerified,
-    e.SessionStarted,
-    e.ProfileUpdated,
-    e.LoginFailed,
-    e.EmailChangeRequested,
-    e.EmailChanged,
-    e.PasswordResetRequested,
-    e.PasswordReset,
-    e.CommandRejected,
-    e.UserDeactivated,
-    e.UserReactivated,
-    e.UserErased,
-)
-"""The events of one user's life, in order."""
-
-
-def sample_events(wanted: Selection) -> Iterator[EventMessage]:
-    """Yield the events of a user who registers, logs in, changes the account and is erased.
-
-    Each call has another user, so that a subscriber processes the events again.
-    """
-    user_id, end = str(uuid4()), datetime.now(UTC)
-    sequence = 0
-    for place, kind in enumerate(_STORY):
-        answer = kind.category == "command"
-        sequence += 0 if answer else 1
-        data, command_id = example_of(kind), new_command_id()
-        if "command_id" in data:
-            data["command_id"] = command_id
-        at = end - timedelta(minutes=len(_STORY) - place)
-        recorded = RecordedEvent(kind.type, kind.category, None if answer else sequence, data)
-        outcome = Outcome(
-            command_id=command_id,
-            command_type="",
-            user_id=user_id,
-            by_email=False,
-            fingerprint="",
-            status=Status.REJECTED if answer else Status.ACCEPTED,
-            code=None,
-            events=(recorded,),
-            version=sequence,
-            recorded_at=at,
-            expires_at=at,
-            source="/samples",
-            correlation_id=command_id,
-        )
-        yield from wanted.messages_of(outcome)

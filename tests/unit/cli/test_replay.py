@@ -21,10 +21,12 @@ from adapters.dynamodb.provision import provision_table
 from adapters.sns.publisher import SnsPublisher
 from application.messages.events import render_events
 from biome_users import Inbox, SqliteInboxStore, parse_event
-from biome_users.event_types import UserErased, UserRegistered
+from biome_users.event_types import EmailChanged, UserErased, UserRegistered
 from cli import composition
 from cli.app import run
+from domain.errors import RejectionCode
 from domain.values import render_time
+from operations.sample_story import sample_story
 from tests.builders import NOW, uid
 from tests.persistence import erased, registered, renamed
 from worker.connections import Aws
@@ -228,6 +230,42 @@ def test_the_samples_are_the_life_of_one_user(world: World) -> None:
     due = [each for event in first for each in inbox.take(event, 0)]
     assert due == first
     assert inbox.gaps(10**9) == []
+
+
+def test_the_samples_tell_a_story_without_a_contradiction(world: World) -> None:
+    """The address stays the same until its change; times, tokens and counts fit together."""
+    assert world.run("--samples", "--personal", "--yes")[0] == ExitCode.OK
+    address = None
+    tokens: list[str] = []
+    for event in map(parse_event, world.bodies()):
+        data = event.data.model_dump()
+        if isinstance(event.data, UserRegistered):
+            address = data["email"]
+        assert data.get("email", address) == data.get("old_email", address) == address
+        if isinstance(event.data, EmailChanged):
+            address = data["new_email"]
+        if "token_id" in data:
+            tokens.append(str(data["token_id"]))
+            assert event.time < data["expires_at"]
+    assert address == "ada@example.org"
+    assert len(set(tokens)) == len(tokens) == 3
+
+
+def test_the_samples_are_decided_by_the_rules_of_the_worker() -> None:
+    """Each accepted command has an event; the one rejection is of the state that the story has."""
+    story = list(sample_story(NOW))
+    assert [each.recorded_at for each in story] == sorted(each.recorded_at for each in story)
+    assert story[-1].recorded_at == NOW
+    assert [each.code for each in story if each.code] == [RejectionCode.TOKEN_INVALID]
+    kinds = [event.type.split(".")[2] for each in story for event in each.events]
+    assert kinds == [
+        *("UserRegistered", "EmailVerificationRequested", "EmailVerified", "SessionStarted"),
+        *("ProfileUpdated", "LoginFailed", "EmailChangeRequested", "EmailChanged"),
+        *("PasswordResetRequested", "PasswordReset", "CommandRejected"),
+        *("UserDeactivated", "UserReactivated", "UserErased"),
+    ]
+    (failed,) = [e.data for each in story for e in each.events if e.type.endswith("LoginFailed.v1")]
+    assert failed["failed_logins"] == 1
 
 
 def test_an_erased_user_s_events_have_no_personal_data(world: World) -> None:
