@@ -4,6 +4,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { SNSClient } from "@aws-sdk/client-sns";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { type Answer, AnswerBook, readAnswer } from "./answers.js";
+import { clientSettings, limits } from "./clients.js";
 import { errorCode, NoAnswerError, NotListeningError, UsersError } from "./errors.js";
 import { type Feed, GivenQueue, isMissing, poll, TopicSubscription } from "./subscription.js";
 
@@ -67,13 +68,14 @@ export class OutcomeListener {
 
   constructor(options: OutcomeListenerOptions) {
     // the endpoint is that of the client, and not what is in the queue's URL
-    this.#sqs = options.sqs ?? new SQSClient({ useQueueUrlAsEndpoint: false });
+    const patient = clientSettings(limits.longPoll);
+    this.#sqs = options.sqs ?? new SQSClient({ ...patient, useQueueUrlAsEndpoint: false });
     this.#book = new AnswerBook(options.limit ?? 10_000);
     this.#feed =
       options.queue === undefined
         ? new TopicSubscription(
             this.#sqs,
-            options.sns ?? new SNSClient({}),
+            options.sns ?? new SNSClient(clientSettings()),
             options.topic ?? "user-events",
             options.source,
             () => pause(timing.usableAfter),

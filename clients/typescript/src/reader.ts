@@ -3,6 +3,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { BatchGetItemCommand, DynamoDBClient, QueryCommand } from "@aws-sdk/client-dynamodb";
 import { addressKey, folded } from "./addresses.js";
+import { clientSettings } from "./clients.js";
 import { errorCode, UnavailableError } from "./errors.js";
 import {
   accepts,
@@ -93,7 +94,10 @@ export function loginRefusal(user: UserView, now = new Date()): LoginRefusal | u
 export interface UserReaderOptions {
   /** The table's name; `users` by default. */
   table?: string;
-  /** A client for DynamoDB; by default created from the SDK's own variables and files. */
+  /**
+   * A client for DynamoDB; by default created from the SDK's own variables and files, with finite
+   * timeouts.
+   */
   client?: DynamoDBClient;
   /** Returns the current time. */
   clock?: () => Date;
@@ -117,7 +121,7 @@ export class UserReader {
 
   constructor(options: UserReaderOptions = {}) {
     this.table = options.table ?? "users";
-    this.client = options.client ?? new DynamoDBClient({});
+    this.client = options.client ?? new DynamoDBClient(clientSettings());
     this.now = options.clock ?? (() => new Date());
   }
 

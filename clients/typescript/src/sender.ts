@@ -9,6 +9,7 @@ import {
   SQSClient,
 } from "@aws-sdk/client-sqs";
 import { isAddress } from "./addresses.js";
+import { clientSettings } from "./clients.js";
 import { newCommandId } from "./command-id.js";
 import { type Commands, CONTRACTS } from "./commands.js";
 import { errorCode, InvalidCommandError, NotSentError } from "./errors.js";
@@ -82,7 +83,10 @@ export interface UserCommandsOptions {
   source: string;
   /** The tenant on a fair standard queue. On FIFO queues, messages are grouped by user. */
   fairGroup?: string;
-  /** A client for SQS; by default created from the SDK's own environment variables and files. */
+  /**
+   * A client for SQS; by default created from the SDK's own environment variables and files, with
+   * finite timeouts.
+   */
   client?: SQSClient;
 }
 
@@ -114,7 +118,8 @@ export class UserCommands {
     this.#source = options.source;
     this.#fairGroup = options.fairGroup;
     // the endpoint is that of the client, and not what is in the queue's URL
-    this.#client = options.client ?? new SQSClient({ useQueueUrlAsEndpoint: false });
+    this.#client =
+      options.client ?? new SQSClient({ ...clientSettings(), useQueueUrlAsEndpoint: false });
   }
 
   /**
@@ -190,14 +195,15 @@ export class UserCommands {
   async #sendCall(
     call: readonly Entry[],
     sent: Set<number>,
-    options: SendOptions,
+    { abortSignal }: SendOptions,
   ): Promise<string | undefined> {
+    abortSignal?.throwIfAborted();
     const rest = new Map(call.map((entry) => [entry.row.Id, entry]));
-    const QueueUrl = await this.#queueUrl();
+    const QueueUrl = await untilAborted(this.#queueUrl(), abortSignal);
     for (let attempt = 1; ; attempt++) {
       const Entries = [...rest.values()].map((entry) => entry.row);
       const answer = await this.#client.send(new SendMessageBatchCommand({ QueueUrl, Entries }), {
-        ...(options.abortSignal && { abortSignal: options.abortSignal }),
+        ...(abortSignal && { abortSignal }),
       });
       for (const { Id } of answer.Successful ?? []) {
         const entry = rest.get(Id);
@@ -208,8 +214,8 @@ export class UserCommands {
       const refused = (answer.Failed ?? []).filter((row) => rest.has(row.Id));
       const final = refused.find((row) => row.SenderFault);
       if (final || attempt === MAX_ATTEMPTS) return (final ?? refused[0])?.Code ?? "NoAnswer";
-      await pause(Math.random() * FIRST_PAUSE * 2 ** attempt);
-      options.abortSignal?.throwIfAborted();
+      const milliseconds = Math.random() * FIRST_PAUSE * 2 ** attempt;
+      await pause(milliseconds, undefined, { ...(abortSignal && { signal: abortSignal }) });
     }
   }
 
@@ -227,6 +233,19 @@ export class UserCommands {
         throw error;
       });
     return this.#url;
+  }
+}
+
+/** Return the result of a promise that others share; throw when the signal is aborted before. */
+async function untilAborted<T>(shared: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return shared;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const stop = (): void => reject(signal.reason as Error);
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    return await Promise.race([shared, aborted]);
+  } finally {
+    signal.removeEventListener("abort", stop);
   }
 }
 
