@@ -18,6 +18,7 @@ export type * from "./event-types.js";
 export * from "./events.js";
 export * from "./inbox.js";
 export { type AnswerOptions, OutcomeListener, type OutcomeListenerOptions } from "./outcomes.js";
+export { type CacheStatistics, ReadCache, type ReadCacheOptions } from "./read-cache.js";
 export {
   isBanned,
   isLocked,
@@ -26,6 +27,7 @@ export {
   type LoginRefusal,
   loginRefusal,
   type OutcomeView,
+  type ReadOptions,
   type SecondFactorView,
   type SessionCheck,
   type SessionRefusal,

@@ -22,6 +22,7 @@ import {
   type StoredSession,
   type UserView,
 } from "./items.js";
+import type { ReadCache, ReadStart } from "./read-cache.js";
 
 export type { OutcomeView, SecondFactorView, SessionView, UserView } from "./items.js";
 
@@ -99,8 +100,15 @@ export interface UserReaderOptions {
    * timeouts.
    */
   client?: DynamoDBClient;
+  /** The cache of reads with `{ cached: true }`, which has no effect without one. */
+  cache?: ReadCache;
   /** Returns the current time. */
   clock?: () => Date;
+}
+
+export interface ReadOptions {
+  /** Whether the answer may come from the cache; do not use it to check a password. */
+  cached?: boolean;
 }
 
 type Key = readonly [partition: string, sort: string];
@@ -108,7 +116,7 @@ type Key = readonly [partition: string, sort: string];
 /**
  * Reads users without their credentials. It works with the policy reader-without-credentials.
  *
- * Every read is consistent and current. All methods throw `UnavailableError` if a read fails (try
+ * Every read is consistent and current, unless the caller passes `{ cached: true }`. All methods throw `UnavailableError` if a read fails (try
  * again), `UnreadableError` if a stored item cannot be read, and `RangeError` for an invalid id,
  * address or hash.
  */
@@ -118,27 +126,44 @@ export class UserReader {
   protected readonly now: () => Date;
   /** Attributes to request; undefined: all. */
   protected readonly attributes: readonly string[] | undefined = WITHOUT_CREDENTIALS;
+  readonly #cache: ReadCache | undefined;
 
   constructor(options: UserReaderOptions = {}) {
     this.table = options.table ?? "users";
     this.client = options.client ?? new DynamoDBClient(clientSettings());
     this.now = options.clock ?? (() => new Date());
+    this.#cache = options.cache;
   }
 
   /** Read a user by id. An erased user is returned, with `erased` set. */
-  async get(userId: string): Promise<UserView | undefined> {
-    return (await this.getMany([userId])).get(parseId(userId));
+  async get(userId: string, options: ReadOptions = {}): Promise<UserView | undefined> {
+    const id = parseId(userId);
+    const cache = options.cached ? this.#cache : undefined;
+    const read = async (): Promise<UserView | undefined> => (await this.#readUsers([id])).get(id);
+    if (!cache) return read();
+    return this.#findUsers(cache, [id]).get(id) ?? cache.share(id, read, (user) => user !== undefined);
   }
 
   /** Read users by their ids, 100 per call; users that do not exist are absent. */
-  async getMany(userIds: Iterable<string>): Promise<Map<string, UserView>> {
+  async getMany(userIds: Iterable<string>, options: ReadOptions = {}): Promise<Map<string, UserView>> {
     const wanted = [...new Set([...userIds].map(parseId))];
-    const items = await this.read(wanted.map(userKey));
-    const views = items.flatMap((item) => (item ? [parseUser(item)] : []));
-    return new Map(views.map((view) => [view.userId, view]));
+    const cache = options.cached ? this.#cache : undefined;
+    const known = cache ? this.#findUsers(cache, wanted) : new Map<string, UserView>();
+    const read = await this.#readUsers(wanted.filter((id) => !known.has(id)));
+    return new Map([...known, ...read]);
   }
 
-  /** Read the user with an address, ignoring case. */
+  /**
+   * Invalidate the cached user and the user's sessions.
+   *
+   * Call it from a subscriber to the events: a ban or a logout is then known as soon as its event
+   * arrives.
+   */
+  forget(userId: string): void {
+    this.#cache?.forget(parseId(userId));
+  }
+
+  /** Read the user with an address, ignoring case; never from the cache. */
   async byEmail(email: string): Promise<UserView | undefined> {
     const address = addressKey(email);
     for (let attempt = 0; attempt < OWNER_READS; attempt++) {
@@ -169,10 +194,25 @@ export class UserReader {
     });
   }
 
-  /** Return whether a session may continue, and if not, why. */
-  async checkSession(userId: string, sessionId: string): Promise<SessionCheck> {
-    const [user, session] = await this.readSession(parseId(userId), parseId(sessionId));
-    return this.check(parseId(userId), parseId(sessionId), user, session);
+  /**
+   * Return whether a session may continue, and if not, why.
+   *
+   * The cache answers only that a session may continue. A refusal is always read again: otherwise a
+   * session that has just started would be refused.
+   */
+  async checkSession(
+    userId: string,
+    sessionId: string,
+    options: ReadOptions = {},
+  ): Promise<SessionCheck> {
+    const ids = [parseId(userId), parseId(sessionId)] as const;
+    const cache = options.cached ? this.#cache : undefined;
+    const read = async (): Promise<SessionCheck> =>
+      this.check(...ids, ...(await this.readSession(...ids)));
+    if (!cache) return read();
+    const known = this.#checkInCache(cache, ...ids);
+    cache.count(known ? 1 : 0, known ? 0 : 1);
+    return known ?? cache.share(ids.join(" "), read, (check) => check.refusal === undefined);
   }
 
   /**
@@ -191,8 +231,50 @@ export class UserReader {
     userId: string,
     sessionId: string,
   ): Promise<[UserView | undefined, StoredSession | undefined]> {
-    const [user, session] = await this.read([userKey(userId), sessionKey(userId, sessionId)]);
-    return [user && parseUser(user), session && this.parseSession(session)];
+    const start = this.#cache?.begin();
+    const items = await this.read([userKey(userId), sessionKey(userId, sessionId)]);
+    const user = items[0] && this.#view(items[0], start);
+    const session = items[1] && this.parseSession(items[1]);
+    if (user && session && start) {
+      this.#cache?.keep(`${userId} ${sessionId}`, { version: user.version, session }, start);
+    }
+    return [user, session];
+  }
+
+  async #readUsers(ids: readonly string[]): Promise<Map<string, UserView>> {
+    const start = this.#cache?.begin();
+    const items = await this.read(ids.map(userKey));
+    const views = items.flatMap((item) => (item ? [this.#view(item, start)] : []));
+    return new Map(views.map((view) => [view.userId, view]));
+  }
+
+  /** Parse a user, and store it in the cache, where callers share it and must not change it. */
+  #view(item: RawItem, start: ReadStart | undefined): UserView {
+    const view = parseUser(item);
+    if (!start) return view;
+    for (const part of [view.roles, view.liveSessions, view.ban, view]) Object.freeze(part);
+    this.#cache?.keep(view.userId, view, start);
+    return view;
+  }
+
+  #findUsers(cache: ReadCache, ids: readonly string[]): Map<string, UserView> {
+    const asked = ids.map((id) => [id, cache.find(id) as UserView | undefined] as const);
+    const found = new Map(asked.flatMap(([id, view]) => (view ? [[id, view] as const] : [])));
+    cache.count(found.size, ids.length - found.size);
+    return found;
+  }
+
+  /** Return the check by cached data, but only if the session may continue. */
+  #checkInCache(cache: ReadCache, userId: string, sessionId: string): SessionCheck | undefined {
+    const user = cache.find(userId) as UserView | undefined;
+    const known = cache.find(`${userId} ${sessionId}`) as
+      | { version: number; session: StoredSession }
+      | undefined;
+    // every change of a session increments the version of its user, so with an unchanged version the
+    // session is unchanged
+    if (!user || user.version !== known?.version) return undefined;
+    const check = this.check(userId, sessionId, user, known.session);
+    return check.refusal ? undefined : check;
   }
 
   protected parseSession(item: RawItem): StoredSession {
