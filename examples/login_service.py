@@ -26,7 +26,6 @@ import argparse
 import base64
 import json
 import os
-import re
 import signal
 import sys
 import time
@@ -34,33 +33,30 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any
 
 from passwords import Passwords
 from second_factor import DecryptionError, SecretCipher
 
 from biome_users import (
-    Command,
+    Login,
+    LoginFlow,
     LoginReader,
     MailedTokens,
+    NoAnswerError,
     RefreshToken,
-    SessionCheck,
-    SessionRefusal,
+    RefusedError,
+    SessionRefusedError,
     UserCommands,
-    UserView,
     token_hash,
 )
 from biome_users.commands import (
     ChangePassword,
     EnableTwoFactor,
-    RecordLoginFailure,
     RequestPasswordReset,
     ResetPassword,
     RevokeOtherSessions,
     RevokeSession,
-    RotateRefreshToken,
-    StartSession,
-    UpgradePasswordHash,
 )
 from biome_users.second_factor import (
     find_totp_step,
@@ -72,12 +68,7 @@ from biome_users.second_factor import (
 
 Answer = tuple[int, dict[str, Any]]
 
-LIFETIME = timedelta(days=30)
 RESET_LIFETIME = timedelta(hours=1)
-DECIDED_WITHIN = 10.0
-"""Seconds to wait for the worker; a command takes a few hundredths."""
-NO_SOONER = 0.3
-"""Seconds until a wrong password is answered: longer than hash, reads and message take."""
 MAX_BYTES = 4096
 
 DONE: Answer = (200, {})
@@ -85,16 +76,17 @@ BAD_REQUEST: Answer = (400, {"error": "BadRequest"})
 NOT_FOUND: Answer = (404, {"error": "NotFound"})
 WRONG: Answer = (401, {"error": "WrongEmailOrPassword"})
 WRONG_CODE: Answer = (401, {"error": "WrongCode"})
-SECOND_FACTOR_REQUIRED: Answer = (401, {"error": "SecondFactorRequired"})
 TOKEN_INVALID: Answer = (401, {"error": "TokenInvalid"})
 LATER: Answer = (503, {"error": "TryAgain"})
 REJECTIONS: dict[str, Answer] = {
+    "WrongEmailOrPassword": WRONG,
     "CredentialStale": WRONG,  # access has ended since the password was read
     "UserLocked": WRONG,
     "UserErased": WRONG,
     "UserBanned": (403, {"error": "UserBanned"}),
     "UserDeactivated": (403, {"error": "UserDeactivated"}),
-    "SecondFactorRequired": SECOND_FACTOR_REQUIRED,
+    "SecondFactorRequired": (401, {"error": "SecondFactorRequired"}),
+    "WrongCode": WRONG_CODE,
     "SecondFactorReplayed": WRONG_CODE,
     "CodeInvalid": WRONG_CODE,
     "TwoFactorAlreadyEnabled": (409, {"error": "TwoFactorAlreadyEnabled"}),
@@ -104,162 +96,50 @@ REJECTIONS: dict[str, Answer] = {
     "SessionExpired": (401, {"error": "SessionExpired"}),
     "RefreshTokenReused": (401, {"error": "RefreshTokenReused"}),
 }
-"""The answer by the worker's code; after any other code, trying again may help."""
-
-
-class Proof(NamedTuple):
-    """How a person has proved the second factor, as StartSession carries it."""
-
-    methods: tuple[str, ...] = ("pwd",)
-    totp_step: int | None = None
-    recovery_code_hash: str | None = None
+"""The answer by the code; after any other code, trying again may help."""
 
 
 class LoginService:
-    """Decides by the stored users, and sends what has to be recorded as commands."""
+    """What the requests do; `LoginFlow` has the steps of a login."""
 
     def __init__(
-        self, users: LoginReader, commands: UserCommands, cipher: SecretCipher, tokens: MailedTokens
+        self,
+        users: LoginReader,
+        commands: UserCommands,
+        cipher: SecretCipher,
+        tokens: MailedTokens,
+        **limits: Any,
     ) -> None:
         self._users = users
         self._commands = commands
         self._cipher = cipher
         self._tokens = tokens
         self._passwords = Passwords()
-
-    # --- login ---------------------------------------------------------------------------
-
-    def login(
-        self, email: str, password: str, code: str | None = None, recovery_code: str | None = None
-    ) -> Answer:
-        """Check password and second factor, and start a session.
-
-        A wrong password is answered after a fixed time: a known user costs a read and a message
-        more than an unknown one.
-        """
-        start = time.monotonic()
-        if code is not None and not re.fullmatch(r"[0-9]{6}", "".join(code.split())):
-            raise ValueError("a one-time password has six digits")
-        recovery = None if recovery_code is None else _recovery_hash(recovery_code)
-        answer = self._login(email, password, code, recovery)
-        if answer == WRONG:
-            time.sleep(max(0.0, start + NO_SOONER - time.monotonic()))
-        return answer
-
-    def _login(self, email: str, password: str, code: str | None, recovery: str | None) -> Answer:
-        try:
-            user = self._users.by_email(email)
-        except ValueError:  # not an address, so no user has it
-            user = None
-        if not self._knows_password(user, password) or user is None:
-            return WRONG
-        # only a person who knows the password is told the reason
-        if refusal := user.login_refusal(datetime.now(UTC)):
-            return 403, {"error": refusal.value}
-        proof = self._check_second_factor(user, code, recovery)
-        return self._start_session(user, password, proof) if isinstance(proof, Proof) else proof
-
-    def _knows_password(self, user: UserView | None, password: str) -> bool:
-        """Check a password and record a failure; during a lock no password is accepted."""
-        matches = self._passwords.verify(user.password_hash if user else None, password)
-        if user is None or user.is_locked(datetime.now(UTC)):
-            return False
-        if not matches:
-            self._commands.send(RecordLoginFailure(), user_id=user.user_id)
-        return matches
-
-    def _check_second_factor(
-        self, user: UserView, code: str | None, recovery: str | None
-    ) -> Proof | Answer:
-        """Check a one-time password; the worker checks a recovery code."""
-        factor = self._users.second_factor(user.user_id) if user.two_factor_enabled else None
-        if factor is None:
-            return Proof()
-        if recovery is not None:
-            return Proof(("pwd", "mfa"), recovery_code_hash=recovery)
-        if code is None:
-            return SECOND_FACTOR_REQUIRED
-        secret = self._cipher.decrypt(factor.secret_ciphertext, user.user_id)
-        step = find_totp_step(secret, code, time.time(), after=factor.last_totp_step)
-        if step is None:
-            self._commands.send(RecordLoginFailure(stage="second_factor"), user_id=user.user_id)
-            return WRONG_CODE
-        return Proof(("pwd", "otp"), totp_step=step)
-
-    def _start_session(self, user: UserView, password: str, proof: Proof) -> Answer:
-        token = RefreshToken.new(user.user_id)
-        now = datetime.now(UTC)
-        start = StartSession(
-            session_id=uuid.UUID(token.session_id),
-            refresh_family_hash=token.refresh_family_hash,
-            refresh_token_hash=token.refresh_token_hash,
-            expires_at=now + LIFETIME,
-            credential_version=user.credential_version,
-            methods=[*proof.methods],
-            totp_step=proof.totp_step,
-            recovery_code_hash=proof.recovery_code_hash,
-        )
-        refused = self._decide(start, user.user_id, expires_at=now + timedelta(minutes=1))
-        if refused is not None:
-            return refused
-        if user.password_hash_legacy:  # the hash of another system is replaced now
-            upgrade = UpgradePasswordHash(
-                password_hash=self._passwords.hash(password),
-                credential_version=user.credential_version,
-            )
-            self._commands.send(upgrade, user_id=user.user_id)
-        return self._hand_out(token, now + LIFETIME)
-
-    @staticmethod
-    def _hand_out(token: RefreshToken, expires_at: datetime) -> Answer:
-        return 200, {"refresh_token": str(token), "expires_at": expires_at.isoformat()}
-
-    def _decide(self, command: Command, user_id: str, **envelope: Any) -> Answer | None:
-        """Send a command and wait for its outcome; return the answer if it was not accepted.
-
-        The worker stores the outcome together with the change, under the id of the command.
-        """
-        command_id = self._commands.send(command, user_id=user_id, **envelope)
-        deadline = time.monotonic() + DECIDED_WITHIN
-        while time.monotonic() < deadline:
-            if (outcome := self._users.outcome(user_id, command_id)) is not None:
-                return None if outcome.code is None else REJECTIONS.get(outcome.code, LATER)
-            time.sleep(0.05)
-        return LATER
+        self._flow = LoginFlow(users, commands, self._passwords, cipher.decrypt, **limits)
 
     # --- sessions ------------------------------------------------------------------------
 
+    def login(self, email: str, password: str, **factor: str) -> Answer:
+        """Check password and second factor, and start a session."""
+        return _handed_out(self._flow.log_in(email, password, **factor))
+
     def session(self, token: RefreshToken) -> Answer:
         """Return whose session a token belongs to, if the session may continue."""
-        check = self._check(token)
-        return _refused(check) or (200, {"user_id": token.user_id})
+        return 200, {"user_id": self._flow.check(token).user_id}
 
     def refresh(self, token: RefreshToken) -> Answer:
         """Exchange a token for the next one."""
-        check = self._check(token)
-        following = token.next()
-        expires_at = datetime.now(UTC) + LIFETIME
-        rotate = RotateRefreshToken(
-            session_id=uuid.UUID(token.session_id),
-            refresh_family_hash=token.refresh_family_hash,
-            refresh_token_hash=token.refresh_token_hash,
-            next_refresh_token_hash=following.refresh_token_hash,
-            expires_at=expires_at,
-        )
-        if check.refusal is SessionRefusal.REFRESH_TOKEN_REUSED:
-            self._commands.send(rotate, user_id=token.user_id)  # the worker ends the session
-        refused = _refused(check) or self._decide(rotate, token.user_id)
-        return refused or self._hand_out(following, expires_at)
+        return _handed_out(self._flow.refresh(token))
 
     def logout(self, token: RefreshToken) -> Answer:
         """End the session of a token."""
-        revoke = RevokeSession(session_id=uuid.UUID(token.session_id))
-        return _refused(self._check(token)) or self._decide(revoke, token.user_id) or DONE
+        self._flow.check(token)
+        self._flow.decide(RevokeSession(session_id=uuid.UUID(token.session_id)), token.user_id)
+        return DONE
 
     def sessions(self, token: RefreshToken) -> Answer:
         """List the sessions of the user to whom a token belongs."""
-        if refused := _refused(self._check(token)):
-            return refused
+        self._flow.check(token)
         listed = [
             {
                 "session_id": each.session_id,
@@ -274,32 +154,23 @@ class LoginService:
 
     def end_other_sessions(self, token: RefreshToken) -> Answer:
         """End all sessions of the user except that of the token."""
-        revoke = RevokeOtherSessions(session_id=uuid.UUID(token.session_id))
-        return _refused(self._check(token)) or self._decide(revoke, token.user_id) or DONE
-
-    def _check(self, token: RefreshToken) -> SessionCheck:
-        hashes = token.refresh_family_hash, token.refresh_token_hash
-        return self._users.check_token(token.user_id, token.session_id, *hashes)
-
-    def _authenticate(self, token: RefreshToken, password: str) -> UserView | Answer:
-        """Check session and password, before a change that a stolen session must not make."""
-        check = self._check(token)
-        if check.user is None or check.refusal is not None:
-            return _refused(check) or WRONG
-        return check.user if self._knows_password(check.user, password) else WRONG
+        self._flow.check(token)
+        self._flow.decide(
+            RevokeOtherSessions(session_id=uuid.UUID(token.session_id)), token.user_id
+        )
+        return DONE
 
     # --- change and reset of the password ------------------------------------------------
 
     def change_password(self, token: RefreshToken, password: str, new_password: str) -> Answer:
         """Set a new password. All sessions end, so the person logs in again."""
-        user = self._authenticate(token, password)
-        if not isinstance(user, UserView):
-            return user
+        user = self._flow.authenticate(token, password)
         change = ChangePassword(
             password_hash=self._passwords.hash(new_password),
             credential_version=user.credential_version,
         )
-        return self._decide(change, user.user_id) or DONE
+        self._flow.decide(change, user.user_id)
+        return DONE
 
     def request_reset(self, email: str) -> Answer:
         """Ask for a reset mail. The answer and its time are the same for an unknown address.
@@ -328,19 +199,18 @@ class LoginService:
             return TOKEN_INVALID
         hashed = self._passwords.hash(password)
         reset = ResetPassword(token_hash=token_hash(derived), password_hash=hashed)
-        return self._decide(reset, user_id) or DONE
+        self._flow.decide(reset, user_id)
+        return DONE
 
     # --- enabling the second factor ------------------------------------------------------
 
     def prepare_second_factor(self, token: RefreshToken) -> Answer:
         """Create a secret for an authenticator app. Nothing is stored yet."""
-        check = self._check(token)
-        if check.user is None or check.refusal is not None:
-            return _refused(check) or WRONG
+        user = self._flow.check(token)
         secret = new_totp_secret()
         return 200, {
             "secret": base64.b32encode(secret).decode(),
-            "uri": setup_uri(secret, check.user.email or "", "Biome"),
+            "uri": setup_uri(secret, user.email or "", "Biome"),
             "setup": self._cipher.encrypt(secret, token.user_id),
         }
 
@@ -355,33 +225,35 @@ class LoginService:
             secret = self._cipher.decrypt(setup, token.user_id)
         except DecryptionError:
             return BAD_REQUEST
-        user = self._authenticate(token, password)
-        if not isinstance(user, UserView):
-            return user
+        user = self._flow.authenticate(token, password)
         if find_totp_step(secret, code, time.time()) is None:
             return WRONG_CODE
         codes = new_recovery_codes()
-        hashes = [_recovery_hash(each) for each in codes]
+        hashes = [hashed for each in codes if (hashed := recovery_code_hash(each))]
         enable = EnableTwoFactor(secret_ciphertext=setup, recovery_code_hashes=hashes)
         # rejected if anything of the user has changed since the session was checked
-        refused = self._decide(enable, user.user_id, expected_version=user.version)
-        return refused or (200, {"recovery_codes": codes})
+        self._flow.decide(enable, user.user_id, expected_version=user.version)
+        return 200, {"recovery_codes": codes}
 
 
-def _refused(check: SessionCheck) -> Answer | None:
-    return None if check.refusal is None else (401, {"error": check.refusal.value})
+def answer_of(request: Callable[[], Answer]) -> Answer:
+    """Run a request; return its answer, also if it is refused."""
+    try:
+        return request()
+    except SessionRefusedError as refused:
+        return 401, {"error": refused.code}
+    except RefusedError as refused:
+        return REJECTIONS.get(refused.code, LATER)
+    except NoAnswerError:
+        return LATER
 
 
-def _recovery_hash(code: str) -> str:
-    """Return the hash of a recovery code; raise ValueError if the text is not one."""
-    hashed = recovery_code_hash(code)
-    if hashed is None:
-        raise ValueError("not a recovery code")
-    return hashed
+def _handed_out(login: Login) -> Answer:
+    return 200, {"refresh_token": str(login.token), "expires_at": login.expires_at.isoformat()}
 
 
-def _text(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 # --- HTTP ----------------------------------------------------------------------------------
@@ -438,7 +310,7 @@ class Handler(BaseHTTPRequestHandler):
         """Answer a request."""
         route = self._route()
         try:
-            status, body = NOT_FOUND if route is None else route()
+            status, body = NOT_FOUND if route is None else answer_of(route)
         except (ValueError, KeyError, TypeError, RecursionError):
             status, body = BAD_REQUEST
         except Exception as error:  # noqa: BLE001 - an error never admits a person, and shows no cause

@@ -18,19 +18,20 @@
 // of second factors; TOKEN_KEY derives the tokens of reset mails, and the mailer has it too.
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
-import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import {
   findTotpStep,
   InvalidCommandError,
-  isLocked,
+  LoginFlow,
   LoginReader,
-  loginRefusal,
   MailedTokens,
   newRecoveryCodes,
   newTotpSecret,
+  NoAnswerError,
   recoveryCodeHash,
   RefreshToken,
+  RefusedError,
+  SessionRefusedError,
   setupUri,
   tokenHash,
   UserCommands,
@@ -38,25 +39,23 @@ import {
 import { hashPassword, verifyPassword } from "./passwords.mjs";
 import { decrypt, encrypt } from "./second_factor.mjs";
 
-const LIFETIME = 30 * 86_400_000; // ms
-const RESET_LIFETIME = 3_600_000;
-const DECIDED_WITHIN = 10_000; // ms to wait for the worker; a command takes a few dozen
-const NO_SOONER = 300; // ms until a wrong password is answered: more than hash, reads, message take
+const RESET_LIFETIME = 3_600_000; // ms
 
 const DONE = [200, {}];
 const WRONG = [401, { error: "WrongEmailOrPassword" }];
 const WRONG_CODE = [401, { error: "WrongCode" }];
-const SECOND_FACTOR_REQUIRED = [401, { error: "SecondFactorRequired" }];
 const TOKEN_INVALID = [401, { error: "TokenInvalid" }];
 const LATER = [503, { error: "TryAgain" }];
-/** The answer by the worker's code; after any other code, trying again may help. */
+/** The answer by the code; after any other code, trying again may help. */
 const REJECTIONS = {
+  WrongEmailOrPassword: WRONG,
   CredentialStale: WRONG, // access has ended since the password was read
   UserLocked: WRONG,
   UserErased: WRONG,
   UserBanned: [403, { error: "UserBanned" }],
   UserDeactivated: [403, { error: "UserDeactivated" }],
-  SecondFactorRequired: SECOND_FACTOR_REQUIRED,
+  SecondFactorRequired: [401, { error: "SecondFactorRequired" }],
+  WrongCode: WRONG_CODE,
   SecondFactorReplayed: WRONG_CODE,
   CodeInvalid: WRONG_CODE,
   TwoFactorAlreadyEnabled: [409, { error: "TwoFactorAlreadyEnabled" }],
@@ -66,10 +65,6 @@ const REJECTIONS = {
   SessionExpired: [401, { error: "SessionExpired" }],
   RefreshTokenReused: [401, { error: "RefreshTokenReused" }],
 };
-
-const commands = new UserCommands({ source: "/login" });
-const users = new LoginReader();
-const after = (milliseconds) => new Date(Date.now() + milliseconds);
 
 /** Read 32 bytes in Base64 from an environment variable; exit if it is missing or invalid. */
 function readKey(name) {
@@ -84,6 +79,15 @@ function readKey(name) {
 
 const secondFactorKey = Buffer.from(readKey("SECOND_FACTOR_KEY"), "base64");
 const tokens = new MailedTokens(Buffer.from(readKey("TOKEN_KEY"))); // the text of the key
+const commands = new UserCommands({ source: "/login" });
+const users = new LoginReader();
+/** The steps of a login. */
+const flow = new LoginFlow({
+  users,
+  commands,
+  passwords: { hash: hashPassword, verify: verifyPassword },
+  decrypt: (ciphertext, userId) => decrypt(secondFactorKey, ciphertext, userId),
+});
 
 /** Read the refresh token of a request; throw SyntaxError if it has no valid one. */
 function tokenOf({ headers: { authorization = "" } }) {
@@ -92,143 +96,22 @@ function tokenOf({ headers: { authorization = "" } }) {
   return token;
 }
 
-const handOut = (token, expiresAt) => [
+const handOut = ({ token, expiresAt }) => [
   200,
   { refresh_token: token.text(), expires_at: expiresAt.toISOString() },
 ];
 
-// --- commands ----------------------------------------------------------------------------------
-
-/**
- * Send a command and wait for its outcome; return the answer if it was not accepted, else null.
- * The worker stores the outcome together with the change, under the id of the command.
- */
-async function decide(name, userId, data, envelope = {}) {
-  const commandId = await commands.send(name, data, { userId, ...envelope });
-  const deadline = Date.now() + DECIDED_WITHIN;
-  while (Date.now() < deadline) {
-    const outcome = await users.outcome(userId, commandId);
-    if (outcome) return outcome.code === undefined ? null : (REJECTIONS[outcome.code] ?? LATER);
-    await sleep(50);
-  }
-  return LATER;
-}
-
-// --- login -------------------------------------------------------------------------------------
-
-/**
- * Check password and second factor, and start a session. A wrong password is answered after a
- * fixed time: a known user costs a read and a message more than an unknown one.
- */
-async function login({ email, password, code, recovery_code }) {
-  const start = performance.now();
-  const recovery = recovery_code && recoveryCodeHash(recovery_code);
-  if ((code && !isCode(code)) || (recovery_code && !recovery)) throw new SyntaxError("not a code");
-  const answer = await checkLogin(email, password, { code, recovery });
-  if (answer === WRONG) await sleep(Math.max(0, start + NO_SOONER - performance.now()));
-  return answer;
-}
-
-const isCode = (text) => /^[0-9]{6}$/.test(text.replaceAll(/\s/g, ""));
-
-async function checkLogin(email, password, typed) {
-  const user = await users.byEmail(email).catch((error) => {
-    if (error instanceof RangeError) return undefined; // not an address, so no user has it
-    throw error;
-  });
-  if (!(await knowsPassword(user, password))) return WRONG;
-  // only a person who knows the password is told the reason
-  const refusal = loginRefusal(user);
-  if (refusal) return [403, { error: refusal }];
-  const { answer, proof } = await checkSecondFactor(user, typed);
-  return answer ?? startSession(user, password, proof);
-}
-
-/** Check a password and record a failure; during a lock no password is accepted. */
-async function knowsPassword(user, password) {
-  const matches = await verifyPassword(user?.passwordHash, password);
-  if (!user || isLocked(user)) return false;
-  if (!matches) await commands.send("RecordLoginFailure", {}, { userId: user.userId });
-  return matches;
-}
-
-/** Check a one-time password; the worker checks a recovery code. */
-async function checkSecondFactor({ userId, twoFactorEnabled }, { code, recovery }) {
-  const factor = twoFactorEnabled ? await users.secondFactor(userId) : undefined;
-  if (!factor) return { proof: { methods: ["pwd"] } };
-  if (recovery) return { proof: { methods: ["pwd", "mfa"], recovery_code_hash: recovery } };
-  if (!code) return { answer: SECOND_FACTOR_REQUIRED };
-  const secret = decrypt(secondFactorKey, factor.secretCiphertext, userId);
-  const totp_step = findTotpStep(secret, code, factor.lastTotpStep);
-  if (totp_step !== undefined) return { proof: { methods: ["pwd", "otp"], totp_step } };
-  await commands.send("RecordLoginFailure", { stage: "second_factor" }, { userId });
-  return { answer: WRONG_CODE };
-}
-
-async function startSession({ userId, credentialVersion, passwordHashLegacy }, password, proof) {
-  const token = RefreshToken.create(userId);
-  const expiresAt = after(LIFETIME);
-  const data = {
-    session_id: token.sessionId,
-    refresh_family_hash: token.refreshFamilyHash,
-    refresh_token_hash: token.refreshTokenHash,
-    expires_at: expiresAt.toISOString(),
-    credential_version: credentialVersion,
-    ...proof,
-  };
-  const rejection = await decide("StartSession", userId, data, { expiresAt: after(60_000) });
-  if (rejection) return rejection;
-  if (passwordHashLegacy) {
-    // the hash of another system is replaced now
-    const upgrade = {
-      password_hash: await hashPassword(password),
-      credential_version: credentialVersion,
-    };
-    await commands.send("UpgradePasswordHash", upgrade, { userId });
-  }
-  return handOut(token, expiresAt);
-}
-
 // --- sessions ----------------------------------------------------------------------------------
-
-const refused = (code) => [401, { error: code }];
-const check = ({ userId, sessionId, refreshFamilyHash, refreshTokenHash }) =>
-  users.checkToken(userId, sessionId, refreshFamilyHash, refreshTokenHash);
-
-async function session(token) {
-  const { refusal } = await check(token);
-  return refusal ? refused(refusal) : [200, { user_id: token.userId }];
-}
-
-/** Exchange a token for the next one. */
-async function refresh(token) {
-  const { refusal } = await check(token);
-  const following = token.next();
-  const expiresAt = after(LIFETIME);
-  const data = {
-    session_id: token.sessionId,
-    refresh_family_hash: token.refreshFamilyHash,
-    refresh_token_hash: token.refreshTokenHash,
-    next_refresh_token_hash: following.refreshTokenHash,
-    expires_at: expiresAt.toISOString(),
-  };
-  const { userId } = token;
-  // the worker ends the session of a token that was used twice
-  if (refusal === "RefreshTokenReused") await commands.send("RotateRefreshToken", data, { userId });
-  if (refusal) return refused(refusal);
-  return (await decide("RotateRefreshToken", userId, data)) ?? handOut(following, expiresAt);
-}
 
 /** Send a command about the session of a token, if it may continue. */
 async function endBy(command, token) {
-  const { refusal } = await check(token);
-  if (refusal) return refused(refusal);
-  return (await decide(command, token.userId, { session_id: token.sessionId })) ?? DONE;
+  await flow.check(token);
+  await flow.decide(command, { session_id: token.sessionId }, { userId: token.userId });
+  return DONE;
 }
 
 async function listSessions(token) {
-  const { refusal } = await check(token);
-  if (refusal) return refused(refusal);
+  await flow.check(token);
   const sessions = (await users.sessions(token.userId)).map((each) => ({
     session_id: each.sessionId,
     current: each.sessionId === token.sessionId,
@@ -239,22 +122,15 @@ async function listSessions(token) {
   return [200, { sessions }];
 }
 
-/** Check session and password, before a change that a stolen session must not make. */
-async function authenticate(token, password) {
-  const { user, refusal } = await check(token);
-  if (refusal) return { answer: refused(refusal) };
-  return (await knowsPassword(user, password)) ? { user } : { answer: WRONG };
-}
-
 // --- change and reset of the password ----------------------------------------------------------
 
 /** Set a new password. All sessions end, so the person logs in again. */
 async function changePassword(token, { password, new_password }) {
-  const { user, answer } = await authenticate(token, password);
-  if (!user) return answer;
+  const { userId, credentialVersion } = await flow.authenticate(token, password);
   const password_hash = await hashPassword(new_password);
-  const data = { password_hash, credential_version: user.credentialVersion };
-  return (await decide("ChangePassword", token.userId, data)) ?? DONE;
+  const data = { password_hash, credential_version: credentialVersion };
+  await flow.decide("ChangePassword", data, { userId });
+  return DONE;
 }
 
 /**
@@ -267,7 +143,7 @@ async function requestReset({ email }) {
     email,
     token_id,
     token_hash: tokenHash(tokens.token("reset", token_id)),
-    expires_at: after(RESET_LIFETIME).toISOString(),
+    expires_at: new Date(Date.now() + RESET_LIFETIME).toISOString(),
   });
   return [202, {}];
 }
@@ -283,15 +159,15 @@ async function reset({ token, password }) {
   const user = await users.get(userId);
   if (!user || user.erased) return TOKEN_INVALID;
   const data = { token_hash: tokenHash(derived), password_hash: await hashPassword(password) };
-  return (await decide("ResetPassword", userId, data)) ?? DONE;
+  await flow.decide("ResetPassword", data, { userId });
+  return DONE;
 }
 
 // --- enabling the second factor ----------------------------------------------------------------
 
 /** Create a secret for an authenticator app. Nothing is stored yet. */
 async function prepareSecondFactor(token) {
-  const { user, refusal } = await check(token);
-  if (refusal) return refused(refusal);
+  const user = await flow.check(token);
   const made = newTotpSecret();
   const uri = setupUri(made, user.email, "Biome");
   const setup = encrypt(secondFactorKey, made, token.userId);
@@ -303,22 +179,20 @@ async function prepareSecondFactor(token) {
  * returned once; only their hashes are stored.
  */
 async function confirmSecondFactor(token, { setup, code, password }) {
-  if (!isCode(code)) throw new SyntaxError("not a code");
+  if (!/^[0-9]{6}$/.test(code.replaceAll(/\s/g, ""))) throw new SyntaxError("not a code");
   let secret;
   try {
     secret = decrypt(secondFactorKey, setup, token.userId);
   } catch {
     throw new SyntaxError("not a setup of this user");
   }
-  const { user, answer } = await authenticate(token, password);
-  if (!user) return answer;
+  const { userId, version } = await flow.authenticate(token, password);
   if (findTotpStep(secret, code) === undefined) return WRONG_CODE;
   const codes = newRecoveryCodes();
   const data = { secret_ciphertext: setup, recovery_code_hashes: codes.map(recoveryCodeHash) };
   // rejected if anything of the user has changed since the session was checked
-  const unchanged = { expectedVersion: user.version };
-  const rejection = await decide("EnableTwoFactor", token.userId, data, unchanged);
-  return rejection ?? [200, { recovery_codes: codes }];
+  await flow.decide("EnableTwoFactor", data, { userId, expectedVersion: version });
+  return [200, { recovery_codes: codes }];
 }
 
 // --- HTTP --------------------------------------------------------------------------------------
@@ -343,10 +217,13 @@ async function fieldsOf(request, required, optional = []) {
 }
 
 const routes = {
-  "POST /login": async (request) =>
-    login(await fieldsOf(request, ["email", "password"], ["code", "recovery_code"])),
-  "GET /session": (request) => session(tokenOf(request)),
-  "POST /refresh": (request) => refresh(tokenOf(request)),
+  "POST /login": async (request) => {
+    const fields = await fieldsOf(request, ["email", "password"], ["code", "recovery_code"]);
+    const { email, password, code, recovery_code: recoveryCode } = fields;
+    return handOut(await flow.logIn(email, password, { code, recoveryCode }));
+  },
+  "GET /session": async (request) => [200, { user_id: (await flow.check(tokenOf(request))).userId }],
+  "POST /refresh": async (request) => handOut(await flow.refresh(tokenOf(request))),
   "DELETE /session": (request) => endBy("RevokeSession", tokenOf(request)),
   "GET /sessions": (request) => listSessions(tokenOf(request)),
   "DELETE /sessions?others": (request) => endBy("RevokeOtherSessions", tokenOf(request)),
@@ -359,17 +236,20 @@ const routes = {
     confirmSecondFactor(tokenOf(request), await fieldsOf(request, ["setup", "code", "password"])),
 };
 
+/** Return the answer to an error: it never admits a person, and shows no cause. */
+function refusal(error) {
+  if (error instanceof SessionRefusedError) return [401, { error: error.code }];
+  if (error instanceof RefusedError) return REJECTIONS[error.code] ?? LATER;
+  if (error instanceof NoAnswerError) return LATER;
+  const invalid = [SyntaxError, RangeError, InvalidCommandError].some((e) => error instanceof e);
+  if (invalid) return [400, { error: "BadRequest" }];
+  console.error(`error: ${error.name}`);
+  return LATER;
+}
+
 async function answer(request, response) {
-  let status, body;
-  try {
-    const route = routes[`${request.method} ${request.url}`];
-    [status, body] = route ? await route(request) : [404, { error: "NotFound" }];
-  } catch (error) {
-    // an error never admits a person, and shows no cause
-    const invalid = [SyntaxError, RangeError, InvalidCommandError].some((e) => error instanceof e);
-    if (!invalid) console.error(`error: ${error.name}`);
-    [status, body] = invalid ? [400, { error: "BadRequest" }] : LATER;
-  }
+  const route = routes[`${request.method} ${request.url}`] ?? (() => [404, { error: "NotFound" }]);
+  const [status, body] = await (async () => route(request))().catch(refusal);
   const headers = { "content-type": "application/json", "cache-control": "no-store" };
   response.writeHead(status, headers).end(JSON.stringify(body));
 }

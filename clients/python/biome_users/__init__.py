@@ -11,12 +11,15 @@ from biome_users.errors import (
     NotListeningError,
     NotSentError,
     NotSubscribedError,
+    RefusedError,
+    SessionRefusedError,
     UnavailableError,
     UnreadableError,
     UsersError,
 )
 from biome_users.events import Event, UnknownEvent, parse_event
 from biome_users.inbox import Inbox, InboxStore, SqliteInboxStore
+from biome_users.login import Login, LoginFlow, Passwords
 from biome_users.outcomes import OutcomeListener
 from biome_users.read_cache import CacheStatistics, ReadCache
 from biome_users.reader import LoginReader, UserReader
@@ -44,6 +47,8 @@ __all__ = [
     "InboxStore",
     "InvalidCommandError",
     "InvalidEventError",
+    "Login",
+    "LoginFlow",
     "LoginReader",
     "LoginRefusal",
     "MailedTokens",
@@ -53,11 +58,14 @@ __all__ = [
     "NotSubscribedError",
     "OutcomeListener",
     "OutcomeView",
+    "Passwords",
     "ReadCache",
     "RefreshToken",
+    "RefusedError",
     "SecondFactorView",
     "SessionCheck",
     "SessionRefusal",
+    "SessionRefusedError",
     "SessionView",
     "SqliteInboxStore",
     "UnavailableError",

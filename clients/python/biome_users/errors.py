@@ -82,3 +82,16 @@ class UnreadableError(UsersError):
 
     Do not treat it as an answer: such a user must neither be let in nor be treated as unknown.
     """
+
+
+class RefusedError(UsersError):
+    """The worker rejected a command, or a login was refused; `code` is the reason."""
+
+    def __init__(self, code: str) -> None:
+        """Store the code, such as EmailTaken or WrongEmailOrPassword."""
+        self.code = code
+        super().__init__(code)
+
+
+class SessionRefusedError(RefusedError):
+    """A session may not continue; `code` is a value of `SessionRefusal`."""

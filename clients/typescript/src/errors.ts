@@ -55,6 +55,17 @@ export class UnavailableError extends UsersError {}
  */
 export class UnreadableError extends UsersError {}
 
+/** The worker rejected a command, or a login was refused; `code` is the reason. */
+export class RefusedError extends UsersError {
+  /** Set the code, such as EmailTaken or WrongEmailOrPassword. */
+  constructor(readonly code: string) {
+    super(code);
+  }
+}
+
+/** A session may not continue; `code` is a `SessionRefusal`. */
+export class SessionRefusedError extends RefusedError {}
+
 /** Return the name of an error, which is AWS's code for an error of AWS. */
 export function errorCode(error: unknown): string {
   return error instanceof Error ? error.name : typeof error;

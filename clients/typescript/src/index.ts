@@ -10,6 +10,8 @@ export {
   NotListeningError,
   NotSentError,
   NotSubscribedError,
+  RefusedError,
+  SessionRefusedError,
   UnavailableError,
   UnreadableError,
   UsersError,
@@ -17,6 +19,7 @@ export {
 export type * from "./event-types.js";
 export * from "./events.js";
 export * from "./inbox.js";
+export * from "./login.js";
 export { type AnswerOptions, OutcomeListener, type OutcomeListenerOptions } from "./outcomes.js";
 export { type CacheStatistics, ReadCache, type ReadCacheOptions } from "./read-cache.js";
 export {

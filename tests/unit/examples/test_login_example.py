@@ -100,8 +100,23 @@ RIGHT_ANSWERS = {
 }
 
 
-def service_of(user: User | None) -> tuple[Any, CountingHasher, Sent]:
-    """Create a service whose table holds one user, or none."""
+class Service:
+    """A service whose table holds one user, or none."""
+
+    def __init__(self, made: Any) -> None:
+        self._made = made
+
+    def login(self, *given: str, **factor: str) -> tuple[int, dict[str, Any]]:
+        """Log in; return the answer, also to a login that is refused."""
+        answer: tuple[int, dict[str, Any]]
+        answer = MODULE.answer_of(lambda: self._made.login(*given, **factor))
+        return answer
+
+
+def service_of(
+    user: User | None, *, timeout: float = 0.0, cipher: Any = CIPHER
+) -> tuple[Service, CountingHasher, Sent]:
+    """Create a service that waits for the worker as long as `timeout`."""
     hasher, sent = CountingHasher(), Sent()
     if user is not None:
         assert user.email is not None
@@ -113,15 +128,10 @@ def service_of(user: User | None) -> tuple[Any, CountingHasher, Sent]:
             items.append(mapper.render_two_factor(user.user_id, user.two_factor))
         sent.table.items |= {(item["pk"]["S"], item["sk"]["S"]): item for item in items}
     reader, tokens = LoginReader(client=sent.table), MailedTokens(bytes(32))
-    made = MODULE.LoginService(reader, sent, CIPHER, tokens)
+    limits = {"timeout": timeout, "wrong_after": 0.0}
+    made = MODULE.LoginService(reader, sent, cipher, tokens, **limits)
     made._passwords._hasher = hasher
-    return made, hasher, sent
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MODULE, "DECIDED_WITHIN", 0.0)
-    monkeypatch.setattr(MODULE, "NO_SOONER", 0.0)
+    return Service(made), hasher, sent
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -186,13 +196,10 @@ def test_every_rejection_has_an_answer_in_both_services() -> None:
 
 
 @pytest.mark.parametrize("code", [None, *RejectionCode])
-def test_a_token_is_returned_only_if_the_session_was_started(
-    monkeypatch: pytest.MonkeyPatch, code: RejectionCode | None
-) -> None:
+def test_a_token_is_returned_only_if_the_session_was_started(code: RejectionCode | None) -> None:
     """The person gets no token, and sees neither a lock nor a replay."""
-    service, _, sent = service_of(new_user("ada"))
+    service, _, sent = service_of(new_user("ada"), timeout=5.0)
     sent.codes = {StartSession: code}
-    monkeypatch.setattr(MODULE, "DECIDED_WITHIN", 5.0)
     status, answer = service.login("ada@example.com", RIGHT)
     assert (status == 200) == ("refresh_token" in answer) == (code is None)
     if code is not None:
@@ -208,12 +215,11 @@ def test_a_code_of_the_present_step_or_a_neighbour_is_accepted(
     accepted: bool,
 ) -> None:
     """A wrong one is recorded for the stage of the second factor."""
-    service, _, sent = service_of(with_second_factor())
+    service, _, sent = service_of(with_second_factor(), timeout=5.0)
     sent.codes = {StartSession: None}
-    monkeypatch.setattr(MODULE, "DECIDED_WITHIN", 5.0)
     monkeypatch.setattr(time, "time", lambda: 1_111_111_109.0)
     code = totp_code(SECRET, 1_111_111_109 // 30 + ahead)
-    status, _ = service.login("ada@example.com", RIGHT, code)
+    status, _ = service.login("ada@example.com", RIGHT, code=code)
     assert (status, sent.commands) == (
         (200, [StartSession]) if accepted else (401, [RecordLoginFailure])
     )
@@ -225,16 +231,16 @@ def test_a_used_step_is_refused_before_the_worker_is_asked(monkeypatch: pytest.M
     monkeypatch.setattr(time, "time", lambda: 7 * 30.0)
     for step in (6, 7):
         code = totp_code(SECRET, step)
-        assert service.login("ada@example.com", RIGHT, code) == MODULE.WRONG_CODE
+        assert service.login("ada@example.com", RIGHT, code=code) == MODULE.WRONG_CODE
     assert sent.commands == [RecordLoginFailure] * 2
 
 
 def test_a_secret_that_cannot_be_decrypted_admits_no_one() -> None:
     """A wrong key is a fault of the deployment, and not of the request."""
-    service, _, sent = service_of(with_second_factor())
-    service._cipher = SECOND_FACTOR.SecretCipher(b"another key of thirty-two bytes!")
+    other = SECOND_FACTOR.SecretCipher(b"another key of thirty-two bytes!")
+    service, _, sent = service_of(with_second_factor(), cipher=other)
     with pytest.raises(SECOND_FACTOR.DecryptionError):
-        service.login("ada@example.com", RIGHT, "123456")
+        service.login("ada@example.com", RIGHT, code="123456")
     assert sent.commands == []
 
 
