@@ -149,3 +149,29 @@ SHAPES: Final[dict[str, Callable[[str], str]]] = {
     "JSON in JSON": lambda name: json.dumps(json.dumps({name: SECRET})),
 }
 """Bodies with a secret, by shape; each takes the name of the field."""
+
+TRACEPARENT: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def _member(name: str) -> str:
+    """Return a member of a `tracestate` with the secret, whose key resembles the name."""
+    return f"k{re.sub('[^a-z0-9]', '_', name.lower())[:60]}={SECRET}"
+
+
+PROPAGATED: Final[dict[str, Callable[[str], str]]] = {
+    "a tracestate": lambda name: json.dumps(
+        cloud_event(traceparent=TRACEPARENT, tracestate=_member(name))
+    ),
+    "a second member of a tracestate": lambda name: json.dumps(
+        cloud_event(traceparent=TRACEPARENT, tracestate=f"vendor=1,{_member(name)}")
+    ),
+    "a baggage": lambda name: json.dumps(
+        cloud_event(traceparent=TRACEPARENT) | {"baggage": _member(name)}
+    ),
+    "an actor": lambda name: json.dumps(cloud_event(actor=f"{SECRET} {_member(name)}"[:100])),
+    "a source": lambda name: json.dumps(cloud_event(source=f"/{SECRET}/{_member(name)}")),
+    "a correlation id": lambda name: json.dumps(
+        cloud_event(correlationid=f"{SECRET} {_member(name)}"[:100])
+    ),
+}
+"""Bodies of valid commands with a secret in text that their sender passes on to the events."""

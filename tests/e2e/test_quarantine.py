@@ -5,8 +5,11 @@ A redrive sends the unchanged messages, and a worker that accepts them by then a
 
 from __future__ import annotations
 
+import http.client
 import json
+import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,10 +18,13 @@ import pytest
 
 from domain import commands as c
 from tests.builders import register
+from tests.e2e.collector import Collector
 from tests.e2e.command_line import CommandLine
 from tests.e2e.system import System, log_lines, message
 from tests.e2e.worker_process import WorkerProcess, eventually
-from tests.secrets import NAMES, SECRET, SHAPES, reveals
+from tests.secrets import NAMES, SECRET, SHAPES, TRACEPARENT, reveals
+from tests.unit.application.messages.examples import USER_ID
+from tests.unit.console.served import console
 from worker.errors import ExitCode
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws]
@@ -40,27 +46,111 @@ def attributes_of(row: dict[str, Any]) -> dict[str, str]:
     return {name: value["StringValue"] for name, value in row["MessageAttributes"].items()}
 
 
-def test_no_secret_leaves_the_quarantine_queue(either: System) -> None:
-    """Each original is there byte for byte; no letter, output, log line or event shows a secret."""
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What a worker emits beside its log: spans and metrics at a collector, health at a port."""
+
+    collector: Collector
+    port: int
+
+    def health(self) -> str:
+        """Return the answers of the health server."""
+        found = []
+        for path in ("/live", "/ready", "/metrics"):
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            connection.request("GET", path)
+            with connection.getresponse() as answer:
+                found.append(f"{answer.status} {answer.getheaders()} {answer.read().decode()}")
+            connection.close()
+        return "\n".join(found)
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    """Let workers that start from here on send all spans, and serve their health."""
+    with Collector() as collector, socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        free.close()
+        for name, value in {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_TRACES_SAMPLER": "always_on",
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "OTEL_METRIC_EXPORT_INTERVAL": "500",
+            "USER_WORKER_HEALTH_PORT": str(port),
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield Watch(collector, port)
+
+
+def outputs(cli: CommandLine) -> Iterator[str]:
+    """Yield what commands print that inspect the system while it has dead letters."""
+    for words in (
+        ["status"],
+        ["doctor"],
+        ["outbox", "list"],
+        ["dlq", "list"],
+        ["dlq", "redrive", "--dry-run"],
+        ["dlq", "purge", "--dry-run"],
+        ["user", USER_ID, "--history"],
+        ["health"],
+    ):
+        for form in ([], ["--json"]):
+            done = cli.run(*words, *form)
+            yield done.out + done.err
+
+
+def pages(cli: CommandLine, letters: list[str]) -> Iterator[str]:
+    """Yield the pages of a console that show the system and these dead letters."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in cli.environment.items():
+            patch.setenv(name, value)
+        browser = console(write=True)
+        for path in ("/", "/overview/part", "/dead-letters", "/outbox", "/jobs", "/users"):
+            yield browser.get(path).text
+        yield browser.get(f"/users/{USER_ID}").text
+        for letter in letters:
+            for part in ("", "/edit"):
+                yield browser.get(f"/dead-letters/{letter}{part}").text
+
+
+def test_no_secret_leaves_the_quarantine_queue(either: System, watch: Watch) -> None:
+    """Each original is there byte for byte; nothing else shows a secret.
+
+    Neither a letter, an event, a log line, a span, a metric or the health of the worker, nor an
+    output of the command line or a page of the console.
+    """
     system = either
     shapes = {name: shape for name, shape in SHAPES.items() if name != UNKNOWN_TYPE}
     texts = [
         shape(NAMES[(7 * number) % len(NAMES)]) for number, shape in enumerate(shapes.values())
     ]
+    traced = message(
+        register(uuid4().hex),
+        str(uuid4()),
+        traceparent=TRACEPARENT,
+        tracestate=f"vendor={SECRET}",
+        baggage=f"key={SECRET}",
+    )
     cli = CommandLine.on(system.names, system.endpoint)
     with system.worker() as worker:
         worker.ready()
         fifo = system.names.command_queue.endswith(".fifo")
+        system.send(traced, group=traced.user_id if fifo else None)
         sent = [system.queues.send(text, group=str(uuid4()) if fifo else None)[0] for text in texts]
         eventually(system.queues.empty, 60, "an empty queue")
+        health = watch.health()
         listed = cli.run("dlq", "list", "--each", "--json").out
         rows = [json.loads(line) for line in listed.splitlines()]
         # a valid hash is shown, which `CommandLine` does not allow in output
         chosen = [row["message_id"] for row in rows if row["command_type"] is None][:8]
         shown = "".join(cli.run("dlq", "show", letter).out for letter in chosen)
+        printed = "".join(outputs(cli))
+        read = list(pages(cli, [row["message_id"] for row in rows]))
+        assert worker.stop() == 0, worker.log
         log = worker.log
     letters = system.queues.dead_letters(len(texts))
     originals = system.queues.originals(len(texts))
+    events = [e for e in system.events() if e["causationid"] != traced.command_id]
 
     kept = {attributes_of(row)["original_message_id"]: row["Body"] for row in originals}
     with_letter = {attributes_of(row)["original_message_id"] for row in letters}
@@ -75,8 +165,19 @@ def test_no_secret_leaves_the_quarantine_queue(either: System) -> None:
     assert secretive & with_letter <= changed
     assert len(changed) > 25
     assert "[string of " in shown
-    for text in (json.dumps(letters), listed, shown, log, json.dumps(system.events())):
+    assert any("[string of " in page for page in read)
+    emitted = watch.collector.everything()
+    assert "handle batch" in emitted
+    assert "user_worker.dead_letters" in emitted
+    searched = [json.dumps(letters), listed, shown, log, json.dumps(events)]
+    for text in (*searched, *texts_of(emitted), health, printed, *read):
         assert not reveals(text)
+
+
+def texts_of(emitted: str) -> set[str]:
+    """Return the different lines of spans and metrics, without ids, which makes a search fast."""
+    ids = ("trace_id:", "span_id:", "parent_span_id:")
+    return {line for each in emitted.splitlines() if not (line := each.strip()).startswith(ids)}
 
 
 @pytest.fixture
@@ -151,7 +252,9 @@ def test_a_permitted_sender_gets_an_answer_without_a_value(system: System) -> No
     assert attributes_of(letter)["quarantined"] == "redacted"
 
 
-def test_while_the_quarantine_queue_is_missing_nothing_is_lost(system: System) -> None:
+def test_while_the_quarantine_queue_is_missing_nothing_is_lost(
+    system: System, watch: Watch
+) -> None:
     """The message stays and its letter is not sent; both follow when the queue is there."""
     with system.worker(VISIBILITY_TIMEOUT="5") as worker:
         worker.ready()
@@ -160,6 +263,10 @@ def test_while_the_quarantine_queue_is_missing_nothing_is_lost(system: System) -
         system.queues.send(SECRET, first.body, f"{SECRET} again")
         system.outcomes([first])
         eventually(lambda: log_lines(worker, "settling_failed"), 60, "a refusal")
+        health = eventually(
+            lambda: found if "503" in (found := watch.health()) else "", what="a reason in health"
+        )
+        assert not reveals(health)
         assert system.queues.dead_letters(1, seconds=1) == []
         name = system.names.quarantine_queue
         system.queues.quarantine_url = system.queues.sqs.create_queue(QueueName=name)["QueueUrl"]
@@ -168,6 +275,7 @@ def test_while_the_quarantine_queue_is_missing_nothing_is_lost(system: System) -
         assert not reveals(json.dumps(letters) + worker.log)
         _is_running(worker)
         eventually(system.queues.empty, 30, "an empty queue")
+    assert not any(map(reveals, texts_of(watch.collector.everything())))
 
 
 def _is_running(worker: WorkerProcess) -> None:

@@ -4,7 +4,8 @@ The span of a command continues the producer's trace, and its events propagate i
 It starts before the commit, because it is stored in the outcome. The span of a batch, in a trace of
 the worker's own, is linked to all of them. A command that is not sampled propagates the context
 that it came with. Names and attributes follow OpenTelemetry's semantic conventions 1.44.0 where
-they exist; none contains personal data.
+they exist; none contains personal data. No span has the producer's `tracestate`, which is free text
+and would be sent to the collector; the events have it.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ def _fail(span: Span, error: str) -> None:
     span.set_status(StatusCode.ERROR)
 
 
-def _context(traceparent: str, tracestate: str | None = None) -> Context:
-    return _W3C.extract({"traceparent": traceparent, "tracestate": tracestate or ""})
+def _context(traceparent: str) -> Context:
+    return _W3C.extract({"traceparent": traceparent})
 
 
 def _traceparent(span: Span) -> str | None:
@@ -137,7 +138,7 @@ class TracingObserver(MetricsObserver):
         batch = get_current_span()
         span = self._tracer.start_span(
             f"process {self._name(command.type)}",
-            Context() if producer is None else _context(producer, command.tracestate),
+            Context() if producer is None else _context(producer),
             SpanKind.CONSUMER,
             {
                 **_SQS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -13,7 +13,10 @@ import pytest
 from moto import mock_aws
 
 from adapters.sqs.dead_letter_queue import DeadLetterQueue
+from adapters.sqs.dead_letters import ORIGINAL_ID, QUARANTINED, REDACTED
+from application.messages import MalformedMessageError, Redactor, UnknownTypeError
 from cli.app import run
+from tests.unit.application.messages.examples import PARSER, message
 
 
 @contextmanager
@@ -144,3 +147,54 @@ def command(name: str = "UnbanUser", **data: object) -> str:
     """Render the body of a command."""
     attributes = {"specversion": "1.0", "id": str(uuid4()), "source": "/x", "subject": str(uuid4())}
     return json.dumps({**attributes, "type": f"biome.user.{name}.v1", "data": data})
+
+
+Message = tuple[str, dict[str, str]]
+"""A body, and the message attributes with it."""
+
+
+class Buried(NamedTuple):
+    """What the worker sends for messages that it dead-letters."""
+
+    letters: list[Message]
+    originals: list[Message]
+
+
+def as_buried(texts: Iterable[str]) -> Buried:
+    """Redact bodies as the worker does, and state the reason of each."""
+    buried = Buried([], [])
+    for text in texts:
+        redacted = Redactor(["customer"]).redact(text)
+        attributes = {ORIGINAL_ID: str(uuid4()), **_reason(text)}
+        if redacted is None:
+            buried.letters.append((text, attributes))
+        else:
+            buried.originals.append((text, attributes))
+            buried.letters.append((redacted.body, attributes | {QUARANTINED: REDACTED}))
+    return buried
+
+
+def _reason(text: str) -> dict[str, str]:
+    try:
+        PARSER.parse(message(text))
+    except MalformedMessageError as error:
+        return {"error_code": error.code, "error_detail": error.detail}
+    except UnknownTypeError as error:
+        return {"error_code": "UnknownType", "error_detail": error.detail}
+    return {"error_code": "Unavailable", "error_detail": "the store did not answer"}
+
+
+def in_entries(messages: list[Message]) -> Iterator[list[Any]]:
+    """Yield the entries of calls that send messages, ten in a call."""
+    for start in range(0, len(messages), 10):
+        yield [
+            {
+                "Id": str(number),
+                "MessageBody": body,
+                "MessageAttributes": {
+                    name: {"DataType": "String", "StringValue": value}
+                    for name, value in attributes.items()
+                },
+            }
+            for number, (body, attributes) in enumerate(messages[start:][:10])
+        ]
