@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
@@ -92,6 +93,77 @@ def test_a_message_of_an_unknown_type_does_not_delay_its_group(fifo_system: Syst
     assert (last.recorded_at - first.recorded_at).total_seconds() < 2  # the shortest delay
     assert letter["MessageAttributes"]["error_code"]["StringValue"] == "UnknownType"
     assert letter["Attributes"]["MessageGroupId"] == ada
+
+
+PERMISSIONS = """
+[[producer]]
+name = "signup"
+queues = ["*"]
+principals = ["*"]
+sources = ["/test"]
+commands = ["RegisterUser", "UpdateProfile", "AssignRole"]
+roles = ["customer"]
+"""
+
+
+def _refused(user: str) -> dict[str, str]:
+    """Create messages that are dead-lettered, by the code of their letters and a number."""
+    forged = json.loads(message(c.UpdateProfile(first_name="Forged"), user).body)
+    invalid = json.loads(message(c.UpdateProfile(first_name="Invalid"), user).body)
+    return {
+        "NotPermitted 1": message(c.BanUser("spam"), user).body,
+        "UnknownType 1": _unknown(user),
+        "NotPermitted 2": message(c.AssignRole("admin"), user).body,
+        "NotPermitted 3": json.dumps(forged | {"source": "/back-office"}),
+        "NotJson": "{",
+        "UnknownType 2": _unknown(user),
+        "InvalidField": json.dumps(invalid | {"data": {"first_name": 1}}),
+        "NotPermitted 4": message(c.EraseUser(), user).body,
+    }
+
+
+def test_forbidden_and_unknown_messages_do_not_delay_their_group(
+    fifo_system: System, tmp_path: Path
+) -> None:
+    """Each is dead-lettered at its first receive, also at the head of the group or in a row.
+
+    Nothing is retried, so no later message of the group waits for a delay.
+    """
+    system, users = fifo_system, [str(uuid4()) for _ in range(3)]
+    file = tmp_path / "permissions.toml"
+    file.write_text(PERMISSIONS)
+    valid: dict[str, list[Message]] = {}
+    for user in users:
+        valid[user] = [message(register(user), user), *renamings(user, 8)]
+        mixed = [message(c.UnlockUser(), user).body]  # forbidden, at the head of the group
+        for sent, refused in zip(valid[user], ["", *_refused(user).values()], strict=True):
+            mixed += [sent.body, *([refused] if refused else [])]
+        mixed += _refused(user).values()  # in a row, and with one more command behind them
+        valid[user].append(message(c.UpdateProfile(first_name="Last"), user))
+        system.queues.send(*mixed, valid[user][-1].body, group=user)
+    per_user = Counter(
+        [
+            "NotPermitted",
+            *(code.partition(" ")[0] for code in [*_refused(users[0]), *_refused(users[0])]),
+        ]
+    )
+    with system.worker(CREATE_RESOURCES="false", PERMISSIONS=str(file)) as worker:
+        worker.ready()
+        for user in users:
+            assert_in_order(system, valid[user])
+            assert system.user(user).first_name == "Last"
+        letters = system.queues.dead_letters(len(users) * per_user.total())
+        eventually(system.queues.empty, what="an empty queue")
+        forbidden = log_lines(worker, "message_not_permitted")
+        unreadable = log_lines(worker, "message_not_understood")
+        outcomes = {line.get("outcome") for line in log_lines(worker)}
+    for user in users:
+        mine = [each for each in letters if each["Attributes"]["MessageGroupId"] == user]
+        codes = [each["MessageAttributes"]["error_code"]["StringValue"] for each in mine]
+        assert Counter(codes) == per_user
+    assert len(forbidden) == len(users) * per_user["NotPermitted"]
+    assert [each["receives"] for each in unreadable] == [1] * (len(letters) - len(forbidden))
+    assert "later" not in outcomes
 
 
 def test_a_message_that_is_retried_delays_its_group_only(fifo_system: System) -> None:
