@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import boto3
 import pytest
 
+from adapters.sqs.dead_letters import PRINCIPAL
 from application.permissions import NOT_PERMITTED
 from domain import commands as c
 from tests.builders import register
@@ -115,6 +117,88 @@ def test_a_redrive_of_a_forbidden_command_is_refused_again(
     assert system.load(outcomes={ban.key}).outcomes == {}
     assert system.caused_by(ban) == set()
     assert system.user(user).ban is None
+
+
+SIGNUP, BACK_OFFICE, OPERATOR, STRANGER = (str(n) * 12 for n in range(1, 5))
+"""Principals: LocalStack reports the caller's account, which is a twelve-digit access key."""
+BY_PRINCIPAL = f"""
+operators = ["{OPERATOR}"]
+
+[[producer]]
+name = "signup"
+queues = ["*"]
+principals = ["{SIGNUP}"]
+sources = ["/test"]
+commands = ["RegisterUser"]
+
+[[producer]]
+name = "back-office"
+queues = ["*"]
+principals = ["{BACK_OFFICE}"]
+sources = ["/test"]
+commands = ["BanUser", "UnbanUser"]
+"""
+
+
+def send_as(
+    system: System, principal: str, body: str, stated: str | None = None, **attributes: str
+) -> None:
+    """Send a message to the command queue as a principal, who may state another one."""
+    if stated is not None:
+        attributes[PRINCIPAL] = stated
+    boto3.client(
+        "sqs",
+        endpoint_url=system.endpoint,
+        aws_access_key_id=principal,
+        aws_secret_access_key="test",
+    ).send_message(
+        QueueUrl=system.queues.url,
+        MessageBody=body,
+        MessageAttributes={
+            name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+        },
+    )
+
+
+@pytest.mark.localstack
+def test_producers_of_one_queue_are_recognised_by_their_principals(
+    system: System, tmp_path: Path
+) -> None:
+    """What a sender states is ignored, unless the sender is an operator, who redrives."""
+    file, user = tmp_path / "permissions.toml", str(uuid4())
+    file.write_text(BY_PRINCIPAL)
+    registration = message(register(uuid4().hex), user)
+    refused = {
+        "signup may not send BanUser": (SIGNUP, c.BanUser("spam"), None),
+        "signup may not send UnbanUser": (SIGNUP, c.UnbanUser(), BACK_OFFICE),
+        "back-office may not send RegisterUser": (BACK_OFFICE, register(uuid4().hex), SIGNUP),
+        "back-office may not send EraseUser": (OPERATOR, c.EraseUser(), BACK_OFFICE),
+        "the sender is not a producer of the permissions file": (STRANGER, c.BanUser("x"), None),
+    }
+    with system.worker(PERMISSIONS=str(file)) as worker:
+        worker.ready()
+        send_as(system, SIGNUP, registration.body)
+        system.outcomes([registration])
+        for sender, command, stated in refused.values():
+            send_as(system, sender, message(command, user).body, stated)
+        letters = {
+            letter["MessageAttributes"]["error_detail"]["StringValue"]: letter
+            for letter in system.queues.dead_letters(len(refused))
+        }
+        assert letters.keys() == refused.keys()
+        assert system.user(user).version == 1
+        bans = [message(c.BanUser("spam"), user), message(c.UnbanUser(), user)]
+        send_as(system, BACK_OFFICE, bans[0].body)
+        system.outcomes([bans[0]])
+        send_as(system, OPERATOR, bans[1].body, BACK_OFFICE)  # as a redrive sends it
+        outcomes = system.outcomes(bans)
+    assert [outcome.code for outcome in outcomes] == [None, None]
+    assert {(each.producer, each.principal) for each in outcomes} == {("back-office", BACK_OFFICE)}
+    for detail, (sender, _, stated) in refused.items():
+        told = letters[detail]["MessageAttributes"]
+        first = stated if sender == OPERATOR else sender
+        assert told[PRINCIPAL]["StringValue"] == first
+        assert told["error_code"]["StringValue"] == NOT_PERMITTED
 
 
 @pytest.mark.parametrize(
