@@ -32,6 +32,8 @@ from worker import logs
 
 TABLE, TOPIC = "users", "arn:aws:sns:us-east-1:000000000000:user-events"
 BATCH, TURNS, CALLS = 10, 10, 2_000
+SENDER = "AROABENCHMARKPRODUCER"
+"""The principal of all messages."""
 PUBLISHED = "".join(
     f"<member><Id>{place}</Id><MessageId>{uuid4()}</MessageId></member>" for place in range(BATCH)
 )
@@ -42,13 +44,17 @@ XML = (
 
 
 def message(body: str) -> dict[str, Any]:
-    """Create a message as SQS returns it."""
+    """Create a message as SQS returns it, sent now: an older command may be expired."""
     return {
         "MessageId": str(uuid4()),
         "ReceiptHandle": "AQEB" + uuid4().hex * 12,
         "MD5OfBody": md5(body.encode(), usedforsecurity=False).hexdigest(),
         "Body": body,
-        "Attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1790000000000"},
+        "Attributes": {
+            "ApproximateReceiveCount": "1",
+            "SenderId": f"{SENDER}:benchmark",
+            "SentTimestamp": str(int(time.time() * 1000)),
+        },
     }
 
 

@@ -43,6 +43,7 @@ def run(module: str, *arguments: str, **environment: str) -> subprocess.Complete
     [
         ("benchmarks.direct_calls", ["10"], "| all six |"),
         ("benchmarks.telemetry_cost", ["--rounds=1", "--batches=4"], "| metrics and all traces"),
+        ("benchmarks.permissions_cost", ["--rounds=1", "--batches=4"], "| both, 100 producers"),
         ("benchmarks.console_cost", ["--rounds=1", "--seconds=3"], "| console, one page open |"),
         (
             "benchmarks.console_pages",
@@ -74,6 +75,8 @@ def test_a_program_runs(aws_endpoint: str, module: str, arguments: list[str], pr
         ("benchmarks.migration", ["--old=nan"]),
         ("benchmarks.telemetry_cost", ["--batches=0"]),
         ("benchmarks.telemetry_cost", ["--before=nowhere"]),
+        ("benchmarks.permissions_cost", ["--batches=0"]),
+        ("benchmarks.permissions_cost", ["--before=nowhere"]),
         ("benchmarks.console_cost", ["--seconds=1"]),
         ("benchmarks.console_pages", ["--letters=1"]),
         ("benchmarks.reader_cache", ["--users=0"]),
