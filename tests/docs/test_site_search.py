@@ -52,6 +52,7 @@ EXPECTED = {
     "replay": "how-to/subscribing",
     "retry": "reference/glossary",
     "rollback": "how-to/deploy",
+    "scaling": "explanation/scaling",
     "throttle": "how-to/runbook",
     "trace": "reference/metrics",
     "visibility timeout": "reference/glossary",
