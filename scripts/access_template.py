@@ -1,8 +1,8 @@
 """Write deploy/access.yaml: the policies of deploy/policies, for the names of a deployed stack.
 
 The policies are written for a reader, with the default names, and REGION, ACCOUNT, KEY,
-QUARANTINE_KEY and SUBSCRIBER where an account has its own. The template puts in their place what
-the stack of deploy/resources.yaml exports.
+QUARANTINE_KEY, SUBSCRIBER and RESTORED where an account has its own. The template puts in their
+place what the stack of deploy/resources.yaml exports.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ ROLES: Final = {
     "console-write": "Beside the console's - what its actions do, with `--write`.",
     "exporter": "What `user-worker export` does.",
     "migrator": "What `user-worker migrate` does.",
+    "restorer": "What a person does who restores the table into a new one.",
     "break-glass": "Beside the operator's - what reads messages that dead letters do not show.",
 }
 """Each with its purpose, in one line."""
@@ -55,6 +56,7 @@ PLACES: Final = {
     "REGION": "${AWS::Region}",
     "ACCOUNT": "${AWS::AccountId}",
     "SUBSCRIBER": "${SubscriberPrefix}",
+    "RESTORED": "${RestoreInto}",
 }
 _NAMES = "|".join(sorted(EXPORTED, key=len, reverse=True))
 _NAME = re.compile(rf"(?<=[:/])(?:{_NAMES})(?=$|/)")
@@ -78,6 +80,18 @@ Parameters:
     Default: ""
     AllowedPattern: "([A-Za-z0-9_.-]{3,255})?"
     Description: The table in use after a restore - see docs/how-to/runbook.md.
+  RestoreInto:
+    Type: String
+    Default: none
+    AllowedPattern: "[A-Za-z0-9_.-]{3,255}"
+    Description: >-
+      The new table of a restore, which the restorer may write until it is in use; none otherwise.
+
+Rules:
+  TheRestorerWritesNoTableInUse:
+    Assertions:
+      - Assert: !Not [!Equals [!Ref RestoreInto, !Ref RestoredTable]]
+        AssertDescription: RestoreInto is the table in use. Set it to none.
 
 Conditions:
   IsRestored: !Not [!Equals [!Ref RestoredTable, ""]]

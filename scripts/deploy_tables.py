@@ -107,6 +107,7 @@ USED_BY: Final = {
     "console-write": "`user-worker console --write`, beside console",
     "exporter": "`user-worker export`, and the console's export; attach it temporarily",
     "migrator": "`user-worker migrate`, as a job",
+    "restorer": "a person who restores the table; its `RESTORED` is the parameter `RestoreInto`",
     "break-glass": "a person who redrives redacted dead letters, beside operator",
 }
 """Who uses the policy of each role."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -58,9 +59,9 @@ class World:
     worker: Role
     cleanup: ExitStack = field(default_factory=ExitStack)
 
-    def role(self, policy: Policy | None = None) -> Role:
+    def role(self, policy: Policy | None = None, recorder: Recorder | None = None) -> Role:
         """Create another role; with a policy, other calls are denied."""
-        return self.cleanup.enter_context(role(self.account, self.endpoint, policy))
+        return self.cleanup.enter_context(role(self.account, self.endpoint, policy, recorder))
 
 
 @contextmanager
@@ -83,6 +84,10 @@ def world_of(endpoint: str, folder: Path) -> Iterator[World]:
         yield World(account, endpoint, worker, cleanup)
 
 
+CHECKED: Final[set[str]] = set()
+"""The names of the policies that the present test has compared with recorded calls."""
+
+
 def check(policy: Policy, seen: Callable[[], set[Use]], but_for: Collection[Use] = ()) -> None:
     """Wait until everything that the policy allows was used; check that nothing else was.
 
@@ -98,6 +103,7 @@ def check(policy: Policy, seen: Callable[[], set[Use]], but_for: Collection[Use]
     except AssertionError:
         raise AssertionError(f"allowed in vain: {policy.idle(seen())}") from None
     assert policy.lacks(seen() - set(but_for)) == []
+    CHECKED.update(policy.names)
 
 
 def but_quarantine(uses: set[Use]) -> set[Use]:
@@ -106,10 +112,15 @@ def but_quarantine(uses: set[Use]) -> set[Use]:
 
 
 @contextmanager
-def role(account: Account, endpoint: str, policy: Policy | None = None) -> Iterator[Role]:
+def role(
+    account: Account,
+    endpoint: str,
+    policy: Policy | None = None,
+    recorder: Recorder | None = None,
+) -> Iterator[Role]:
     """Put a recorder between a role and AWS."""
     with FaultyProxy(endpoint) as proxy:
-        recorder = Recorder(policy=policy)
+        recorder = recorder or Recorder(policy=policy)
         proxy.inject(recorder)
         environment = {
             **account.environment,

@@ -222,6 +222,7 @@ def see_all_pages(served: Served, world: World, user: str, command: str) -> None
     assert "rejects an event" in served.get("/outbox", "parked=1").text
 
 
+@pytest.mark.policies("console", "queues/ConsolePolicy")
 def test_a_console_without_write_reads_with_its_policy_alone(world: World, tmp_path: Path) -> None:
     """Every page is complete, and no permission of the policy is superfluous."""
     user, command = a_user_to_scrub(world)
@@ -236,6 +237,9 @@ def test_a_console_without_write_reads_with_its_policy_alone(world: World, tmp_p
     check(PAGES, lambda: but_quarantine(served.role.uses))
 
 
+@pytest.mark.policies(
+    "console", "queues/ConsolePolicy", "console-write", "queues/ConsoleWritePolicy"
+)
 def test_a_console_that_may_act_needs_both_policies(world: World, tmp_path: Path) -> None:
     """Every page and action is tried. An export is refused, since it reads credentials."""
     user, command = a_user_to_scrub(world)

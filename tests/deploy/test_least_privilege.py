@@ -11,18 +11,28 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import boto3
 import pytest
 
 from adapters.dynamodb import mapper
-from adapters.dynamodb.table import address_key
+from adapters.dynamodb.provision import provision_table
+from adapters.dynamodb.table import USER_PREFIX, address_key
+from adapters.dynamodb.table import key as key_of
 from application.permissions import ANY, Producer
 from application.permissions_file import parse_permissions
-from biome_users import CommandRequest, OutcomeListener, UserCommands, UserReader, commands
+from biome_users import (
+    CommandRequest,
+    LoginReader,
+    OutcomeListener,
+    UserCommands,
+    UserReader,
+    commands,
+)
 from domain import commands as c
 from operations import orphaned_queues as leftovers
 from tests.builders import email, start_session, token, uid
@@ -49,9 +59,10 @@ from tests.deploy.roles import (
 )
 from tests.deploy.stacks import DEPLOY, Account
 from tests.deploy.templates import template
-from tests.deploy.uses import Policy, Use
-from tests.e2e.account import ROOT
+from tests.deploy.uses import Policy, Recorder, Use
+from tests.e2e.account import BIN, ROOT
 from tests.e2e.command_line import CommandLine
+from tests.e2e.proxy import Answer, Exchange
 from tests.e2e.worker_process import eventually
 from worker.settings import Settings
 
@@ -84,6 +95,7 @@ def world(aws_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 # --- the roles -----------------------------------------------------------------------------
 
 
+@pytest.mark.policies("worker", "queues/WorkerPolicy")
 def test_the_worker_may_do_what_it_does(world: World) -> None:
     """It registers, rejects, retries, dead-letters, erases and publishes, on all queues."""
     ada = uid("ada of privilege")
@@ -112,7 +124,18 @@ def test_the_worker_may_do_what_it_does(world: World) -> None:
     check(Policy.of("worker") | Policy.of_queues("WorkerPolicy"), lambda: world.worker.uses)
 
 
-@pytest.mark.parametrize("producer", PRODUCERS, ids=lambda producer: producer.name)
+def policy_of(producer: Producer) -> str:
+    """Return the name of a producer's policy in deploy/queues.yaml."""
+    return f"Producer{producer.name.title().replace('-', '')}Policy"
+
+
+@pytest.mark.parametrize(
+    "producer",
+    [
+        pytest.param(each, id=each.name, marks=pytest.mark.policies(f"queues/{policy_of(each)}"))
+        for each in PRODUCERS
+    ],
+)
 def test_a_producer_may_do_what_it_does(world: World, producer: Producer) -> None:
     """By this project's client, with single and bulk sends, by plain boto3, and by Celery.
 
@@ -128,13 +151,19 @@ def test_a_producer_may_do_what_it_does(world: World, producer: Producer) -> Non
             users.send_many([unlock, unlock])
     run_example(somebody, "send_boto3.py", *queues)
     run_example(somebody, "send_celery.py", *queues)
-    policy = Policy.of_queues(f"Producer{producer.name.title().replace('-', '')}Policy")
+    policy = Policy.of_queues(policy_of(producer))
     check(policy, lambda: somebody.uses)
     others = {Use("sqs:SendMessage", f"arn:aws:sqs:REGION:ACCOUNT:{each}") for each in ALL_QUEUES}
     assert len(policy.lacks(others)) == len(ALL_QUEUES) - len(queues)
 
 
-@pytest.mark.parametrize("personal", [False, True], ids=["ordinary", "personal"])
+@pytest.mark.parametrize(
+    "personal",
+    [
+        pytest.param(False, id="ordinary", marks=pytest.mark.policies("subscriber")),
+        pytest.param(True, id="personal", marks=pytest.mark.policies("personal-subscriber")),
+    ],
+)
 def test_a_subscriber_may_do_what_it_does(world: World, *, personal: bool) -> None:
     """A subscriber with its own queue, and one that waits for outcomes.
 
@@ -189,6 +218,7 @@ def _subscriptions(world: World, queue: str) -> int:
     return sum(each["Endpoint"].endswith(f":{SUBSCRIBER}{queue}") for each in found)
 
 
+@pytest.mark.policies("operator", "queues/OperatorPolicy")
 def test_an_operator_may_do_what_they_do(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that inspects or repairs the system; `doctor` also tries what others may do."""
     operator, patient = world.role(), world.role()
@@ -224,6 +254,7 @@ def test_an_operator_may_do_what_they_do(world: World, monkeypatch: pytest.Monke
     )
 
 
+@pytest.mark.policies("break-glass")
 def test_a_break_glass_role_may_do_what_it_does(world: World) -> None:
     """Beside the operator's policy, for a redrive of redacted dead letters."""
     person, sqs = world.role(), world.account.client("sqs")
@@ -240,6 +271,7 @@ def test_a_break_glass_role_may_do_what_it_does(world: World) -> None:
     )
 
 
+@pytest.mark.policies("exporter")
 def test_an_exporter_may_do_what_it_does(world: World) -> None:
     """An export is complete, so it reads credentials too, and writes only that they are set."""
     exporter = world.role()
@@ -249,6 +281,7 @@ def test_an_exporter_may_do_what_it_does(world: World) -> None:
     check(Policy.of("exporter"), lambda: exporter.uses)
 
 
+@pytest.mark.policies("reader-without-credentials")
 def test_a_reader_without_credentials_may_do_what_it_does(world: World) -> None:
     """It reads by id, by address, sessions and outcomes."""
     service = world.role()
@@ -264,6 +297,26 @@ def test_a_reader_without_credentials_may_do_what_it_does(world: World) -> None:
     check(Policy.of("reader-without-credentials"), lambda: service.uses)
 
 
+@pytest.mark.policies("reader")
+def test_a_login_service_may_do_what_it_does(world: World) -> None:
+    """It reads credentials too, by the client, and single items without one."""
+    service = world.role()
+    user, _ = a_user_to_scrub(world)
+    session = f"{user} phone"
+    of_token = token(f"{session} family").value, token(f"{session} 0").value
+    with as_role(service):
+        reader = LoginReader()
+        found = reader.by_email(email(user).value)
+        assert found is not None
+        assert len(reader.sessions(user)) == 2
+        assert reader.second_factor(user) is None
+        assert reader.check_token(user, uid(session), *of_token).session_id == uid(session)
+        reader.by_refresh_token(*of_token)
+        for key in (key_of(f"{USER_PREFIX}{user}", "USER"), address_key(email(user).key)):
+            assert boto3.client("dynamodb").get_item(TableName="users", Key=key)["Item"]
+    check(Policy.of("reader"), lambda: service.uses)
+
+
 def examine(patient: Role, account: Account) -> set[Use]:
     """Run `doctor` in production's environment; return the permissions that it used."""
     environment = with_arn(patient.environment, account) | {"USER_WORKER_ENV": "prod"}
@@ -273,6 +326,7 @@ def examine(patient: Role, account: Account) -> set[Use]:
     return patient.uses
 
 
+@pytest.mark.policies("migrator")
 def test_a_migrator_may_do_what_it_does(world: World, tmp_path: Path) -> None:
     """It reads everything, reserves a lost address, and releases one without a user."""
     grace, nobody = uid("grace of privilege"), uid("nobody of privilege")
@@ -292,6 +346,104 @@ def test_a_migrator_may_do_what_it_does(world: World, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     check(Policy.of("migrator"), lambda: migrator.uses)
     assert "Item" in table.get_item(TableName="users", Key=address_key(address.key))
+
+
+# --- a restore -----------------------------------------------------------------------------
+
+RUNBOOK = (ROOT / "docs" / "how-to" / "runbook.md").read_text()
+NEW_TABLE = "users-restored"
+REPAIR = f"USER_WORKER_TABLE={NEW_TABLE} user-worker migrate"
+
+
+class Restoring(Recorder):
+    """Answers as AWS where the emulators do not: restores, exports, and deletion protection."""
+
+    def __init__(self, policy: Policy, account: Account) -> None:
+        """Allow what the policy allows, in an account."""
+        super().__init__(policy=policy)
+        self._table = account.client("dynamodb")
+
+    def reply(self, exchange: Exchange) -> Answer:
+        """Copy the table for a restore; confirm an export and a protection."""
+        asked = json.loads(exchange.asked) if exchange.asked.startswith(b"{") else {}
+        match exchange.operation:
+            case "RestoreTableToPointInTime":
+                provision_table(self._table, asked["TargetTableName"])
+                scanned = self._table.get_paginator("scan").paginate(
+                    TableName=asked["SourceTableName"]
+                )
+                for item in (each for page in scanned for each in page["Items"]):
+                    self._table.put_item(TableName=asked["TargetTableName"], Item=item)
+                answer: dict[str, object] = {"TableDescription": {"TableStatus": "CREATING"}}
+            case "ExportTableToPointInTime":
+                answer = {"ExportDescription": {"ExportStatus": "IN_PROGRESS"}}
+            case "UpdateTable":
+                answer = {"TableDescription": {"TableStatus": "UPDATING"}}
+            case _:
+                return exchange.forward()
+        headers = {"Content-Type": "application/x-amz-json-1.0"}
+        return Answer(200, headers, json.dumps(answer).encode())
+
+
+def blocks_of_a_restore() -> list[str]:
+    """Return the blocks of shell of the procedure that its role runs: steps 2 to 4."""
+    (part,) = re.findall(
+        r"^### Restore the table\n(.*?)(?=^##|\Z)", RUNBOOK, re.MULTILINE | re.DOTALL
+    )
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", part, re.MULTILINE | re.DOTALL)
+    by_the_role = [each for each in blocks if "aws dynamodb" in each]
+    assert len(by_the_role) == 3
+    assert f"`{REPAIR}`" in part
+    return by_the_role
+
+
+@pytest.mark.policies("restorer")
+def test_a_restorer_may_do_what_they_do(world: World, tmp_path: Path) -> None:
+    """The commands of the runbook work, and neither read nor write items of the table in use."""
+    user, _ = a_user_to_scrub(world)
+    table = world.account.client("dynamodb")
+    key = key_of(f"{USER_PREFIX}{user}", "USER")
+    before = table.get_item(TableName="users", Key=key)["Item"]
+    restorer = Policy.of("restorer", RESTORED=NEW_TABLE)
+    looking = Policy.of("operator") | Policy.of_queues("OperatorPolicy")  # for `doctor`
+    person = world.role(recorder=Restoring(restorer | looking, world.account))
+    in_production = with_arn(person.environment, world.account) | {"USER_WORKER_ENV": "prod"}
+    (tmp_path / "changed.txt").write_text(f"{user}\n")
+
+    create, export, raise_versions = blocks_of_a_restore()
+    lines = [line.strip() for line in create.splitlines()]
+    *configure, doctor = [line for line in lines if "cloudformation" not in line]
+    run_shell(person.environment, "\n".join(configure), tmp_path)
+    run_shell(in_production, doctor, tmp_path, accepted={0, 3})  # the emulators do not encrypt
+    run_shell(person.environment, export, tmp_path)
+    run_shell(person.environment, raise_versions, tmp_path)
+    table.delete_item(TableName=NEW_TABLE, Key=address_key(email(user).key))
+    orphan = mapper.render_address(email(uid("an orphan")), uid("an orphan"))
+    table.put_item(TableName=NEW_TABLE, Item=orphan)
+    run_shell(person.environment, REPAIR, tmp_path)
+
+    after = table.get_item(TableName=NEW_TABLE, Key=key)["Item"]
+    assert int(after["version"]["N"]) == int(before["version"]["N"]) + 1000
+    assert table.get_item(TableName="users", Key=key)["Item"] == before
+    assert "Item" in table.get_item(TableName=NEW_TABLE, Key=address_key(email(user).key))
+    check(restorer, lambda: {use for use in person.uses if ":table/" in use.resource})
+
+
+def run_shell(
+    environment: dict[str, str], text: str, folder: Path, accepted: Collection[int] = (0,)
+) -> None:
+    """Run commands of a page in a folder, by the programs of this project's environment."""
+    path = f"{BIN}:{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        check=False,
+        cwd=folder,
+        env=environment | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode in accepted, (text, done.stdout, done.stderr)
 
 
 def run_example(somebody: Role, name: str, *queues: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,7 +16,9 @@ from application.permissions_file import parse_permissions
 from console import sending
 from domain.commands import EraseUser
 from scripts import access_template
+from tests.deploy import test_console_privilege, test_least_privilege
 from tests.deploy.stacks import DEPLOY
+from tests.deploy.templates import of_type, properties, template
 from tests.deploy.uses import Policy, uses
 from worker.settings import Settings
 
@@ -24,6 +26,14 @@ MANAGED_POLICY = 6_144
 """Maximum length in characters without blanks (IAM's quotas)."""
 TEMPORARY = {f"{purpose}-*" for purpose in PURPOSES}
 """Temporary queues, whose names are not known in advance."""
+OF_A_NEW_TABLE = [
+    *("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"),
+    *("kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
+]
+"""What DynamoDB requires of who creates a table that is encrypted with a customer's key.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
+"""
 WITHOUT_RESOURCE = {"sns:Unsubscribe", "sqs:ListQueues"}
 """Actions that IAM allows for all resources or none."""
 
@@ -74,6 +84,8 @@ def test_the_key_serves_a_role_for_what_it_does_and_no_more(role: str) -> None:
     services = {f"{action.partition(':')[0]}.REGION.amazonaws.com" for action in used}
     sends = used & {"sns:Publish", "sqs:SendMessage"}
     for_it = ["kms:Decrypt", *(["kms:GenerateDataKey"] if sends else [])]
+    if "dynamodb:RestoreTableToPointInTime" in used:
+        for_it = OF_A_NEW_TABLE
     of_the_key = [each for each in statements(role) if "kms:" in json.dumps(each["Action"])]
     keys = {each["Resource"]: each for each in of_the_key}
     assert len(keys) == len(of_the_key)
@@ -142,9 +154,9 @@ def _for_all_values(condition: dict[str, Any]) -> list[tuple[str, str]]:
 # --- who may read credentials, and who may write users ---
 
 READ_CREDENTIALS = {"worker", "migrator", "reader", "exporter"}
-"""The roles that may read hashes and ciphertexts."""
+"""The policies that allow reads of hashes and ciphertexts."""
 WRITE_USERS = {"worker", "migrator"}
-"""The roles that may write items of users."""
+"""The policies that allow writes of items of users."""
 KINDS = {
     "USER": ("USER#1", "USER"),
     "SESSION": ("USER#1", "SESSION#1"),
@@ -170,22 +182,142 @@ def _reads(attributes: Iterable[str] | None) -> list[tuple[str, dict[str, Any]]]
     ]
 
 
-def _allowed(role: str, operation: str, asked: dict[str, Any]) -> bool:
-    """Return True if a role may make a call."""
+NAMES = {"SUBSCRIBER": "x", "RESTORED": "users-restored"}
+IAM_POLICIES = {"AWS::IAM::ManagedPolicy", "AWS::IAM::Role"}
+"""The types of resources in the templates that contain a policy of IAM."""
+
+
+def _managed() -> dict[str, Policy]:
+    """Return each managed policy of deploy/, by the name that `Policy.names` has."""
+    found = {
+        path.stem: Policy.of(path.stem, **NAMES) for path in (DEPLOY / "policies").glob("*.json")
+    }
+    for name, logical in _of_templates("AWS::IAM::ManagedPolicy"):
+        if name != "access":  # generated from deploy/policies
+            assert name == "queues", f"{name}/{logical} is not known to the tests"
+            found[f"queues/{logical}"] = Policy.of_queues(logical)
+    return found
+
+
+def _of_templates(kind: str) -> Iterator[tuple[str, str]]:
+    """Yield template and name of each resource of a type, in every template of deploy/."""
+    for path in sorted(DEPLOY.glob("*.yaml")):
+        for logical in of_type(path.stem, kind):
+            yield path.stem, logical
+
+
+def _inline() -> dict[str, Policy]:
+    """Return the policies within roles of the templates, by template, role and name."""
+    found: dict[str, Policy] = {}
+    for name, role in _of_templates("AWS::IAM::Role"):
+        for policy in _policies_in(properties(name, role)):
+            text = _without_functions(policy["PolicyDocument"])
+            found[f"{name}/{role}/{policy['PolicyName']}"] = Policy.parse(text)
+    return found
+
+
+def _policies_in(part: Any) -> Iterator[dict[str, Any]]:
+    """Yield the policies in a part of a template, those of every branch of a condition."""
+    if isinstance(part, dict):
+        if "PolicyDocument" in part:
+            yield part
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            yield from _policies_in(each)
+
+
+def _without_functions(document: Any) -> dict[str, Any]:
+    """Return a policy whose resources are texts, so that it can be compared with calls."""
+    rows = [
+        {**each, "Resource": [str(one) for one in _as_list(each["Resource"])]}
+        for each in document["Statement"]
+    ]
+    return {"Statement": rows}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+MANAGED = _managed()
+POLICIES = MANAGED | _inline()
+"""Every policy of IAM in deploy/: a new file or a new resource is in it by itself."""
+
+
+def _allowed(policy: str, operation: str, asked: dict[str, Any]) -> bool:
+    """Return True if a policy allows a call."""
     used = {*uses(operation, json.dumps(asked).encode())}
-    return Policy.of(role, SUBSCRIBER="x").lacks(used) == []
+    return POLICIES[policy].lacks(used) == []
 
 
-@pytest.mark.parametrize("role", access_template.ROLES)
+def test_every_policy_is_compared_with_recorded_calls() -> None:
+    """A policy without a test that has the mark `policies` fails here.
+
+    The policies within roles of the templates are those of Fargate, the collector and the load
+    balancer, which are not programs of this project.
+    """
+    marked: set[str] = set()
+    for module in (test_least_privilege, test_console_privilege):
+        for test in vars(module).values():
+            marked |= _marked(getattr(test, "pytestmark", ()))
+    assert marked == MANAGED.keys()
+
+
+def _marked(marks: Iterable[pytest.Mark]) -> set[str]:
+    """Return the names in marks `policies`, also of parameters."""
+    found: set[str] = set()
+    for mark in marks:
+        if mark.name == "policies":
+            found.update(mark.args)
+        elif mark.name == "parametrize":
+            for each in mark.args[1]:
+                inner = getattr(each, "marks", ())
+                found |= _marked(one if isinstance(one, pytest.Mark) else one.mark for one in inner)
+    return found
+
+
+def test_every_policy_of_the_templates_is_known_to_these_tests() -> None:
+    """Other types of resources could contain a policy that no test looks at."""
+    kinds = {
+        each["Type"]
+        for path in DEPLOY.glob("*.yaml")
+        for each in template(path.stem)["Resources"].values()
+        if each["Type"].startswith("AWS::IAM::")
+    }
+    assert kinds == IAM_POLICIES
+    for name, role in _of_templates("AWS::IAM::Role"):
+        assert ":aws:policy/" not in json.dumps(properties(name, role)), "a policy of AWS"
+    assert POLICIES.keys() > MANAGED.keys() > {"worker", "restorer", "queues/WorkerPolicy"}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("attribute", [None, *sorted(CREDENTIALS)])
-def test_only_these_roles_may_read_credentials(role: str, attribute: str | None) -> None:
+def test_only_these_policies_allow_reading_credentials(policy: str, attribute: str | None) -> None:
     """By no call, neither alone nor beside other attributes, nor with all (`None`)."""
     requested: list[list[str] | None] = [None]
     if attribute is not None:
         requested = [[attribute], ["pk", "sk", "email", attribute]]
     for names in requested:
-        may = [_allowed(role, operation, asked) for operation, asked in _reads(names)]
-        assert any(may) == (role in READ_CREDENTIALS)
+        may = [_allowed(policy, operation, asked) for operation, asked in _reads(names)]
+        assert any(may) == (policy in READ_CREDENTIALS)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_only_a_restorer_may_copy_the_table(policy: str) -> None:
+    """A copy contains the credentials of all users, so the role is for the time of a restore."""
+    table = "arn:aws:dynamodb:REGION:ACCOUNT:table/users"
+    calls: dict[str, dict[str, Any]] = {
+        "RestoreTableToPointInTime": {
+            "SourceTableName": "users",
+            "TargetTableName": NAMES["RESTORED"],
+        },
+        "ExportTableToPointInTime": {"TableArn": table, "S3Bucket": "exports"},
+        "CreateBackup": {"TableName": "users", "BackupName": "x"},
+    }
+    may = {operation for operation, asked in calls.items() if _allowed(policy, operation, asked)}
+    copies = {"RestoreTableToPointInTime", "ExportTableToPointInTime"}
+    assert may == (copies if policy == "restorer" else set())
 
 
 @pytest.mark.parametrize(
@@ -210,9 +342,9 @@ def test_these_roles_may_read_everything_else(role: str, attributes: tuple[str, 
     assert not _allowed(role, "Query", {**query, **guess})
 
 
-@pytest.mark.parametrize("role", access_template.ROLES)
+@pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_these_roles_may_write_items_of_users(role: str, kind: str) -> None:
+def test_only_these_policies_allow_writing_items_of_users(policy: str, kind: str) -> None:
     """By no call, alone or in a transaction."""
     pk, sk = KINDS[kind]
     key = {"pk": {"S": pk}, "sk": {"S": sk}}
@@ -226,8 +358,8 @@ def test_only_these_roles_may_write_items_of_users(role: str, kind: str) -> None
         ("BatchWriteItem", {"RequestItems": {"users": [{"PutRequest": {"Item": key}}]}}),
         ("BatchWriteItem", {"RequestItems": {"users": [{"DeleteRequest": {"Key": key}}]}}),
     ]
-    may = [_allowed(role, operation, asked) for operation, asked in calls]
-    assert any(may) == (role in WRITE_USERS)
+    may = [_allowed(policy, operation, asked) for operation, asked in calls]
+    assert any(may) == (policy in WRITE_USERS)
 
 
 def test_the_example_lets_a_console_erase_users_once_it_is_a_comment_no_more() -> None:

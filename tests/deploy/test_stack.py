@@ -377,6 +377,7 @@ def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair, restored:
             "key/KEY": pair.outputs["KeyArn"].rpartition(":")[2],
             "key/QUARANTINE_KEY": pair.outputs["QuarantineKeyArn"].rpartition(":")[2],
             "SUBSCRIBER": "crm-",
+            "RESTORED": "none",
         }
         if pair.settings.fifo:
             places |= {

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
 from tests.deploy.templates import evaluated, template
-from tests.e2e.proxy import Denied, Exchange
+from tests.e2e.proxy import Answer, Denied, Exchange
 
 POLICIES: Final = Path(__file__).parents[2] / "deploy" / "policies"
 ANYTHING: Final = "*"
@@ -34,6 +34,13 @@ IN_A_TRANSACTION: Final = {
 """A transaction needs the permission of each of its actions, and none of its own."""
 OF_A_QUEUE_MOVE: Final = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 """Calls that SQS makes with the permissions of the caller that starts a move."""
+OF_A_RESTORE: Final = (
+    *("BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"),
+)
+"""Permissions on the new table that a restore needs, beside its own on both tables.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/backuprestore_IAM.html
+"""
 WITHOUT_RESOURCE: Final = frozenset({"ListQueues", "ListTopics", "Unsubscribe", "ListTables"})
 """Actions that IAM can allow for all resources only."""
 
@@ -71,7 +78,11 @@ class Recorder:
         if self.policy is not None and self.policy.lacks(needed):
             Denied().strike(exchange)
         else:
-            exchange.answer(exchange.forward())
+            exchange.answer(self.reply(exchange))
+
+    def reply(self, exchange: Exchange) -> Answer:
+        """Return the answer to an allowed call: that of AWS."""
+        return exchange.forward()
 
 
 def uses(operation: str, body: bytes) -> Iterator[Use]:
@@ -128,6 +139,13 @@ def _of_dynamodb(operation: str, asked: dict[str, Any]) -> Iterator[Use]:
         for item in asked["TransactItems"]:
             for kind, part in item.items():
                 yield _at(IN_A_TRANSACTION[kind], part["TableName"], part)
+    elif operation == "RestoreTableToPointInTime":
+        source, target = _table(asked["SourceTableName"]), _table(asked["TargetTableName"])
+        yield Use(f"dynamodb:{operation}", source)
+        for action in (operation, *OF_A_RESTORE):
+            yield Use(f"dynamodb:{action}", target)
+    elif "TableArn" in asked:
+        yield Use(f"dynamodb:{operation}", _table(asked["TableArn"]))
     elif "RequestItems" in asked:
         for name, wanted in asked["RequestItems"].items():
             for part in _parts(wanted):
@@ -245,6 +263,8 @@ class Policy:
     """The grants of a role: every pair of an action and a resource that its policy allows."""
 
     grants: frozenset[Grant]
+    names: frozenset[str] = field(default=frozenset(), compare=False)
+    """The policies that it consists of: those of deploy/policies, and `queues/NAME`."""
 
     @classmethod
     def of(cls, role: str, **names: str) -> Policy:
@@ -252,7 +272,7 @@ class Policy:
         text = (POLICIES / f"{role}.json").read_text()
         for word, name in names.items():
             text = text.replace(word, name)
-        return cls.parse(json.loads(text))
+        return replace(cls.parse(json.loads(text)), names=frozenset({role}))
 
     @classmethod
     def parse(cls, policy: dict[str, Any]) -> Policy:
@@ -272,19 +292,18 @@ class Policy:
     def of_queues(cls, name: str) -> Policy:
         """Parse a policy of deploy/queues.yaml, as deployed with the default names."""
         document = evaluated("queues", name)["PolicyDocument"]
-        return cls(
-            frozenset(
-                Grant(action, _deployed(resource), json.dumps(statement.get("Condition", {})))
-                for statement in document["Statement"]
-                for action in _listed(statement["Action"])
-                for resource in _listed(statement["Resource"])
-                if not action.startswith("kms:")
-            )
+        grants = frozenset(
+            Grant(action, _deployed(resource), json.dumps(statement.get("Condition", {})))
+            for statement in document["Statement"]
+            for action in _listed(statement["Action"])
+            for resource in _listed(statement["Resource"])
+            if not action.startswith("kms:")
         )
+        return cls(grants, frozenset({f"queues/{name}"}))
 
     def __or__(self, other: Policy) -> Policy:
         """Return the grants of both policies."""
-        return Policy(self.grants | other.grants)
+        return Policy(self.grants | other.grants, self.names | other.names)
 
     def lacks(self, seen: set[Use]) -> list[Use]:
         """Return used permissions that are not allowed."""
