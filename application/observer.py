@@ -40,11 +40,6 @@ class ObservedCommand(Protocol):
         """The trace context that it carries; its parser omits an invalid one."""
         ...
 
-    @property
-    def tracestate(self) -> str | None:
-        """The vendors' part of that context."""
-        ...
-
 
 class WorkerObserver:
     """No-op observer of a worker; telemetry implements it.
