@@ -80,6 +80,7 @@ Only a deployment can make the type known, and thousands of such messages must n
 busy.
 """
 
+UNKNOWN_TYPE = "UnknownType"
 UNAVAILABLE = Failure("Unavailable", "the store did not answer", store=True)
 THROTTLED = Failure("Throttled", "the store throttles the items of this user")
 CONTENDED = Failure("Contended", "other commands changed the user at the same time")
@@ -261,7 +262,7 @@ class _Batch:
                 self._results.unreadable(
                     index,
                     Failure(
-                        "UnknownType",
+                        UNKNOWN_TYPE,
                         error.detail,
                         # on a FIFO queue, a retry would delay every later message of the group
                         permanent=message["fifo"],

@@ -167,7 +167,7 @@ def measure(aws: Aws, users: Sequence[Command], requests: int) -> dict[str, list
         paths = {
             "overview": "/overview/part",
             "groups of dead letters": "/dead-letters",
-            "a group": "/dead-letters/group?reason=NotJson&command=-",
+            "a group": f"/dead-letters/group?group={console.letters.key_of('NotJson', '-')}",
             "a letter": f"/dead-letters/{letter}",
             "outbox": "/outbox",
             "parked entries": "/outbox?parked=1",

@@ -7,8 +7,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlencode
 
-from application.messages import MessageParser, Redactor
+from application.batch import (
+    CONTENDED,
+    THROTTLED,
+    UNAVAILABLE,
+    UNFORESEEN,
+    UNKNOWN_TYPE,
+    UNKNOWN_USER,
+    UNREADABLE,
+)
+from application.batch_results import OTHER_FIRST, REUSED_ID
+from application.messages import MalformedCode, MessageParser, Redactor
+from application.messages.redaction import described
+from application.permissions import NOT_PERMITTED
 from console.web import see_other
+from domain.commands import COMMANDS
 from operations.dead_letters.delete import delete_letters
 from operations.dead_letters.edit import (
     check_correction,
@@ -17,26 +30,37 @@ from operations.dead_letters.edit import (
     send_correction,
 )
 from operations.dead_letters.filter import LetterFilter
+from operations.dead_letters.letter import BY_SQS
+from operations.dead_letters.letter import UNREADABLE as UNREADABLE_COMMAND
 from operations.dead_letters.listing import Group, group_letters
 from operations.dead_letters.redrive import redrive_letters
 from operations.presentation import is_id
-from operations.printable import age_text, counted, printable, readable
+from operations.printable import age_text, counted, readable
 from worker.errors import CliError, ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from starlette.responses import Response
 
     from console.jobs import Job
+    from console.letters import LetterShelf
     from console.web import Call
     from operations.dead_letters.letter import Letter
     from operations.dead_letters.listing import Listing
     from operations.dead_letters.processing import Result
 
 ACTIONS: Final = ("retry", "delete")
-LONGEST_NAME: Final = 100
-"""Maximum characters of a reason and of a command in the title of an action, which is logged."""
+REASONS: Final = frozenset(
+    {
+        *(BY_SQS, NOT_PERMITTED, UNKNOWN_TYPE, REUSED_ID.code, OTHER_FIRST.code),
+        *map(str, MalformedCode),
+        *(UNAVAILABLE.code, THROTTLED.code, CONTENDED.code, UNFORESEEN.code, UNREADABLE.code),
+        UNKNOWN_USER.code,
+    }
+)
+"""Reasons that a worker writes. Any other one may be personal data, and is not logged."""
+COMMAND_NAMES: Final = frozenset({UNREADABLE_COMMAND, *(c.__name__ for c in COMMANDS.values())})
 
 
 class Selection(NamedTuple):
@@ -47,18 +71,24 @@ class Selection(NamedTuple):
     command: str
 
     @classmethod
-    def of(cls, fields: Mapping[str, str]) -> Selection:
-        """Read the fields of a form or of a query.
+    def of(cls, call: Call) -> Selection:
+        """Return what the address or the form of a request selects; a group is named by its key.
 
         Raises:
-            UsageError: they select nothing. All letters at once are selected by `user-worker dlq`.
+            UsageError: it selects nothing. All letters at once are selected by `user-worker dlq`.
+            CliError: the group is not known.
         """
-        chosen = cls(*(fields.get(name, "") for name in cls._fields))
-        if not chosen.message_id and not (chosen.reason and chosen.command):
+        fields = {**call.query, **call.form}
+        if key := fields.get("group"):
+            found = call.console.letters.group_of(key)
+            if found is None:
+                advice = "open the dead letters again, and choose a group"
+                raise CliError("this console does not know the group", advice, ExitCode.NEGATIVE)
+            return cls("", *found)
+        message_id = fields.get("message_id", "")
+        if not is_id(message_id):
             raise UsageError("no dead letters selected", "choose a letter or a group")
-        if chosen.message_id and not is_id(chosen.message_id):
-            raise UsageError("not the id of a dead letter", "choose a letter or a group")
-        return chosen
+        return cls(message_id, "", "")
 
     @property
     def filter(self) -> LetterFilter:
@@ -68,17 +98,33 @@ class Selection(NamedTuple):
         return LetterFilter.of(reasons=[self.reason], commands=[self.command])
 
     @property
-    def title(self) -> str:
-        """The selection in words, for the log and the list of actions."""
+    def shown(self) -> str:
+        """The selection in words, for a page."""
         if self.message_id:
-            return f"dead letter {self.message_id}"
-        reason, command = (printable(each)[:LONGEST_NAME] for each in (self.reason, self.command))
-        return f"dead letters {reason} of {command}"
+            return self.title
+        return f"dead letters {self.reason} of {self.command}"
 
     @property
-    def query(self) -> str:
-        """The selection as the query of a URL."""
-        return urlencode(self._asdict())
+    def title(self) -> str:
+        """The selection in words, for the log and the list of actions: without unknown texts."""
+        if self.message_id:
+            return f"dead letter {self.message_id}"
+        reason = self.reason if self.reason in REASONS else described(self.reason)
+        command = self.command if self.command in COMMAND_NAMES else described(self.command)
+        return f"dead letters {reason} of {command}"
+
+    def named(self, letters: LetterShelf) -> tuple[str, str]:
+        """Return the name and the value that select it in an address or a form.
+
+        Both are without any text of a letter.
+        """
+        if self.message_id:
+            return "message_id", self.message_id
+        return "group", letters.key_of(self.reason, self.command)
+
+    def query(self, letters: LetterShelf) -> str:
+        """Return the selection as the query of an address."""
+        return urlencode([self.named(letters)])
 
     def of_listing(self, listing: Listing) -> list[Letter]:
         """Return the selected letters of a listing."""
@@ -92,7 +138,14 @@ def page(call: Call) -> Response:
     groups = group_letters(listing.letters) if everything is None else everything.groups
     return call.page(
         "dead_letters.html",
-        groups=[(_aged(each, time.time()), each) for each in groups],
+        groups=[
+            (
+                _aged(each, time.time()),
+                Selection("", each.reason, each.command).query(shelf),
+                each,
+            )
+            for each in groups
+        ],
         listing=listing,
         counted=everything,
         counted_at=everything and datetime.fromtimestamp(everything.at, UTC),
@@ -101,11 +154,12 @@ def page(call: Call) -> Response:
 
 def group(call: Call) -> Response:
     """Show the letters of a group, as far as they are among the first of the queue."""
-    chosen = Selection.of(call.query)
+    chosen = Selection.of(call)
     listing = call.console.letters.first(call.console.aws)
     letters = chosen.of_listing(listing)
     rows = [(letter, age_text(letter.age(listing.now))) for letter in letters]
-    return call.page("letters.html", chosen=chosen, rows=rows, listing=listing)
+    query = chosen.query(call.console.letters)
+    return call.page("letters.html", chosen=chosen, query=query, rows=rows, listing=listing)
 
 
 def letter(call: Call) -> Response:
@@ -114,7 +168,7 @@ def letter(call: Call) -> Response:
     found, redactor = _letter(call), _redactor(call)
     return call.page(
         "letter.html",
-        chosen=chosen,
+        query=chosen.query(call.console.letters),
         letter=found,
         facts=found.facts(time.time()),
         body=found.body(redactor),
@@ -128,7 +182,7 @@ def confirm(call: Call) -> Response:
     action = call.query.get("action", "")
     if action not in ACTIONS:
         raise UsageError("unknown action", f"use one of {', '.join(ACTIONS)}")
-    chosen = Selection.of(call.query)
+    chosen = Selection.of(call)
     listing = call.console.letters.first(call.console.aws)
     letters = chosen.of_listing(listing)
     if chosen.message_id and not letters:
@@ -137,6 +191,7 @@ def confirm(call: Call) -> Response:
         "confirm.html",
         action=action,
         chosen=chosen,
+        named=chosen.named(call.console.letters),
         listing=listing,
         letters=letters,
         redacted=sum(each.redacted for each in letters),
@@ -145,7 +200,7 @@ def confirm(call: Call) -> Response:
 
 def retry(call: Call) -> Response:
     """Send the selected letters back to their queues."""
-    chosen = Selection.of(call.form)
+    chosen = Selection.of(call)
 
     def work(job: Job) -> str:
         done = redrive_letters(call.console.aws, chosen.filter, progress=job)
@@ -162,7 +217,7 @@ def retry(call: Call) -> Response:
 
 def delete(call: Call) -> Response:
     """Delete the selected letters."""
-    chosen = Selection.of(call.form)
+    chosen = Selection.of(call)
 
     def work(job: Job) -> str:
         done = delete_letters(call.console.aws, chosen.filter, progress=job)

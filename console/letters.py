@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -23,6 +26,8 @@ one's hands."""
 REMEMBERED: Final = 1_000
 REMEMBERED_BYTES: Final = 64_000_000
 """Limits of the letters that are remembered, so that a page about one need not search for it."""
+GROUPS: Final = 10_000
+"""Maximum number of groups whose keys are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,10 @@ class LetterShelf:
     _read_at: float = float("-inf")
     _letters: OrderedDict[str, Letter] = field(default_factory=OrderedDict)
     _bytes: int = 0
+    _groups: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
+    """Reason and command by the key of a group."""
+    _group_bytes: int = 0
+    _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     _reading: SharedRead[Listing] = field(default_factory=SharedRead[Listing])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -72,6 +81,29 @@ class LetterShelf:
         if message_id not in self._letters:
             self.first(aws, 0)
         return self._letters.get(message_id)
+
+    def key_of(self, reason: str, command: str) -> str:
+        """Return the key of a group in addresses and forms, and remember the group.
+
+        Anyone may have written the reason of a letter, so it may be personal data. A digest
+        without a secret would let a reader of addresses confirm a guess.
+        """
+        text = f"{len(reason)} {reason} {command}".encode(errors="surrogatepass")
+        key = hmac.new(self._secret, text, hashlib.sha256).hexdigest()[:32]
+        with self._lock:
+            if key not in self._groups:
+                self._groups[key] = reason, command
+                self._group_bytes += len(reason) + len(command)
+            self._groups.move_to_end(key)
+            while len(self._groups) > GROUPS or self._group_bytes > REMEMBERED_BYTES:
+                _, names = self._groups.popitem(last=False)
+                self._group_bytes -= sum(map(len, names))
+        return key
+
+    def group_of(self, key: str) -> tuple[str, str] | None:
+        """Return reason and command of a group; `None` if no page has shown it lately."""
+        with self._lock:
+            return self._groups.get(key)
 
     def count(self, aws: Aws, progress: Progress) -> Counted:
         """Read all letters, and remember how many each group has."""

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from application.batch import UNKNOWN_TYPE
 from application.messages import MalformedCode
 from application.permissions import NOT_PERMITTED
 from domain.commands import COMMANDS
@@ -15,7 +16,7 @@ from operations.printable import counted
 HOPELESS = "CommandIdReused"
 """Reason of a letter that cannot succeed: its id belongs to another command for as long as that
 command's outcome is stored."""
-LASTING = frozenset({NOT_PERMITTED, "UnknownType", HOPELESS, *map(str, MalformedCode)})
+LASTING = frozenset({NOT_PERMITTED, UNKNOWN_TYPE, HOPELESS, *map(str, MalformedCode)})
 """Reasons that do not pass by themselves."""
 EXPIRED = "too old for their type"
 

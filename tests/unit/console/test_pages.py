@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
+from urllib.parse import parse_qsl, unquote, urlencode
 from uuid import uuid4
 
 import pytest
@@ -40,6 +42,11 @@ def put_letter(browser: Browser, body: str, code: str = "NotJson", **attributes:
         },
     )
     return answer["MessageId"]
+
+
+def group_of(browser: Browser, reason: str, command: str = "-") -> dict[str, str]:
+    """Return the selection of a group, as addresses and forms contain it."""
+    return {"group": browser.console.letters.key_of(reason, command)}
 
 
 def ended(browser: Browser, path: str) -> Job:
@@ -124,8 +131,8 @@ def test_a_group_is_retried_with_progress_that_a_reload_keeps(browser: Browser) 
     for _ in range(25):
         put_letter(browser, "no JSON")
     put_letter(browser, "other", code="Unavailable")
-    selection = {"reason": "NotJson", "command": "-"}
-    confirm = browser.get("/dead-letters/confirm?action=retry&reason=NotJson&command=-").text
+    selection = group_of(browser, "NotJson")
+    confirm = browser.get(f"/dead-letters/confirm?action=retry&{urlencode(selection)}").text
     assert "Selected: 25 letters." in confirm
     with capture_logs() as lines:
         started = browser.post("/dead-letters/retry", selection)
@@ -150,29 +157,50 @@ def test_one_letter_is_deleted(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["", "action=retry", "action=drop&message_id=x", "action=retry&reason=NotJson"]
+    ("query", "status"),
+    [
+        ("", 400),
+        ("action=retry", 400),
+        ("action=drop&message_id=x", 400),
+        ("action=retry&message_id=x", 400),
+        ("action=retry&reason=NotJson&command=-", 400),
+        ("action=retry&group=00", 404),
+    ],
 )
-def test_an_action_without_a_selection_is_refused(browser: Browser, query: str) -> None:
+def test_an_action_without_a_selection_is_refused(
+    browser: Browser, query: str, status: int
+) -> None:
     """Never all letters at once."""
     put_letter(browser, "one")
-    assert browser.get(f"/dead-letters/confirm?{query}").status == 400
+    assert browser.get(f"/dead-letters/confirm?{query}").status == status
+    form = dict(parse_qsl(query))
     for action in ("retry", "delete"):
-        assert browser.post(f"/dead-letters/{action}", {"reason": "NotJson"}).status == 400
+        assert browser.post(f"/dead-letters/{action}", form).status in {400, status}
     assert depths(browser) == (0, 1)
 
 
 @pytest.mark.parametrize("action", ["retry", "delete"])
 def test_an_action_is_logged_in_one_short_line(browser: Browser, action: str) -> None:
-    """Whatever the form contains."""
+    """Whatever the letters contain, also an address: it is neither in the log nor in a URL."""
+    address, other = "ada@mail.test", HOSTILE.replace("\x1b", "") + "x" * 10_000
+    for reason in (address, other):
+        put_letter(browser, "one", code=reason)
     with capture_logs() as lines:
-        form = {"reason": HOSTILE + "x" * 10_000, "command": "y\n" * 10_000}
-        started = browser.post(f"/dead-letters/{action}", form)
-        ended(browser, started.headers["location"])
+        page = browser.get("/dead-letters").text
+        for query in set(re.findall(r'/dead-letters/group\?([^"]*)"', page)):
+            assert browser.get(f"/dead-letters/group?{query}").text.count('<th scope="row">') == 1
+            started = browser.post(f"/dead-letters/{action}", dict(parse_qsl(query)))
+            assert ended(browser, started.headers["location"]).result is not None
         refused = browser.post(f"/dead-letters/{action}", {"message_id": "ada@example.com"})
     assert refused.status == 400
     texts = [line["action"] for line in lines if "action" in line]
-    assert texts
+    assert len(texts) == 4
     assert all(len(text) < 300 and text.isprintable() for text in texts)
+    assert depths(browser)[1] == 0
+    assert address not in repr(lines)
+    links = re.findall(r'(?:href|action)="([^"]*)"', page)
+    assert links
+    assert not any("ada" in unquote(link) for link in links)
 
 
 def test_a_dead_lettered_command_is_named_so(browser: Browser) -> None:
@@ -193,7 +221,7 @@ def test_a_failed_action_says_why(browser: Browser) -> None:
     aws = browser.console.aws
     aws.sqs.delete_queue(QueueUrl=aws.command_queue_url)
     del aws.__dict__["command_queue_url"]
-    started = browser.post("/dead-letters/retry", {"reason": "NotJson", "command": "-"})
+    started = browser.post("/dead-letters/retry", group_of(browser, "NotJson"))
     job = ended(browser, started.headers["location"])
     assert job.result is None
     assert job.error
