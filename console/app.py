@@ -26,6 +26,7 @@ from console.jobs import Jobs
 from console.letters import LetterShelf
 from console.live import LiveEvents
 from console.web import (
+    Call,
     Handler,
     Mode,
     SecureHeaders,
@@ -90,6 +91,13 @@ class Console:
         )
 
 
+def log_out(call: Call) -> Response:
+    """End the session of this browser; the cookie of another browser stays valid."""
+    access, done = call.console.access, see_other("/")
+    done.delete_cookie(access.cookie, path="/", httponly=True, samesite="strict")
+    return done
+
+
 class PageRoute(NamedTuple):
     """One route of the console; the table of all routes is `ROUTES`."""
 
@@ -126,6 +134,7 @@ ROUTES: Final = (
     PageRoute("POST", "/users/{user_id:uuid}/export", Mode.WRITE, user_page.export),
     PageRoute("GET", "/outbox", Mode.READ, outbox_page.page),
     PageRoute("POST", "/outbox/publish", Mode.WRITE, outbox_page.publish),
+    PageRoute("POST", "/logout", Mode.READ, log_out),
     PageRoute("GET", "/send", Mode.DEVELOPMENT, sending.choose),
     PageRoute("GET", "/send/{name}", Mode.DEVELOPMENT, sending.form),
     PageRoute("POST", "/send/{name}", Mode.DEVELOPMENT, sending.send),

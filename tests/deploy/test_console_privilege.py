@@ -222,6 +222,7 @@ def see_all_pages(served: Served, world: World, user: str, command: str) -> None
     assert "Edith" in page.text
     assert served.get("/users/{user_id:uuid}", f"after={command}", user_id=user).status == 200
     assert "rejects an event" in served.get("/outbox", "parked=1").text
+    assert served.post("/logout", {}).location == "/"  # a proxy names the person, so pages go on
 
 
 @pytest.mark.policies("console", "queues/ConsolePolicy")

@@ -300,3 +300,21 @@ def test_a_command_is_checked_and_sent(browser: Browser) -> None:
     page = browser.get(sent.headers["location"]).text
     assert "BanUser sent to the queue" in page
     assert "no outcome yet" in page
+
+
+# --- the session, and what errors say ---
+
+
+def test_logging_out_ends_the_session_of_the_browser() -> None:
+    """The button is on every page, unless a proxy logs people in."""
+    browser = console()
+    button = '<form class="inline" method="post" action="/logout">'
+    assert button in browser.get("/users").text
+    answer = browser.post("/logout")
+    name, _, rest = answer.headers["set-cookie"].partition("=")
+    assert (answer.status, name) == (303, browser.console.access.cookie)
+    assert rest.startswith('"";')
+    assert "Max-Age=0" in rest
+    assert "Path=/" in rest
+    behind = console(proxy_header="x-forwarded-user")
+    assert button not in behind.get("/users", x_forwarded_user="grace").text
