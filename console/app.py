@@ -40,9 +40,9 @@ from console.web import (
 )
 from operations.event_tail import EventTail
 from operations.printable import printable
-from operations.provision import require_development
 from operations.received_event import ReceivedEvent
 from worker.connections import Aws
+from worker.errors import UsageError
 
 STATIC: Final = Path(__file__).parent / "static"
 TOGETHER: Final = 0.2
@@ -79,8 +79,12 @@ class Console:
         return self.access.write and self.aws.settings.env != "prod"
 
     def require_development(self) -> None:
-        """Refuse outside development; raises UsageError."""
-        require_development(self.aws.settings, "send from the console")
+        """Refuse in production; raises UsageError."""
+        if self.aws.settings.env == "prod":
+            raise UsageError(
+                "commands cannot be sent from this console: USER_WORKER_ENV is prod",
+                "send them from the service that may",
+            )
 
     def render(self, template: str, **values: Any) -> str:
         """Return a rendered template; it knows the console and the settings."""

@@ -9,11 +9,11 @@ from urllib.parse import urlencode
 from application.messages import MessageParser
 from console.commands import SentCommand
 from console.web import see_other
-from domain.commands import COMMANDS
+from domain.commands import COMMANDS, Command
 from domain.rules import fields_of
-from operations.command_input import Options, check, command_class, from_arguments
+from operations.command_input import Options, check, from_arguments
 from operations.sending import send_bodies
-from worker.errors import UsageError
+from worker.errors import CliError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ def form(call: Call) -> Response:
 def send(call: Call) -> Response:
     """Check a command by the worker's own rules and send it; an invalid one is shown again."""
     name, settings = call.path["name"], call.console.aws.settings
-    known = {field.name for field in fields_of(command_class(name))}
+    known = {field.name for field in fields_of(_command_class(name))}
     pairs = [f"{key}={text}" for key, text in call.form.items() if text and key in known]
     options = Options(
         user_id=call.form.get("user_id", "").strip() or None,
@@ -48,7 +48,7 @@ def send(call: Call) -> Response:
     )
     try:
         event = from_arguments(name, pairs, None, options)
-        command = check(event, name, MessageParser(settings.roles))
+        command = check(event, name, MessageParser(settings.roles), options=False)
         url = call.console.aws.command_queue_url
         send_bodies(call.console.aws.sqs, url, [(command.body, command.group)])
     except UsageError as error:
@@ -61,7 +61,7 @@ def send(call: Call) -> Response:
 
 
 def _form(call: Call, values: Mapping[str, str], problem: str | None) -> Response:
-    command = command_class(call.path["name"])
+    command = _command_class(call.path["name"])
     fields = [
         {
             "name": field.name,
@@ -81,6 +81,14 @@ def _form(call: Call, values: Mapping[str, str], problem: str | None) -> Respons
         user_id=values.get("user_id", ""),
         problem=problem,
     )
+
+
+def _command_class(name: str) -> type[Command]:
+    found = next((each for each in COMMANDS.values() if each.__name__ == name), None)
+    if found is None:
+        advice = 'choose one of the page "Send"'
+        raise CliError("no command has this name", advice, ExitCode.NEGATIVE)
+    return found
 
 
 def _text(example: Any) -> str:

@@ -87,7 +87,7 @@ def erase(call: Call) -> Response:
     options = Options(user_id, command_id, SOURCE, {"actor": call.person})
     name = EraseUser.__name__
     event = from_arguments(name, [], None, options)
-    command = check(event, name, MessageParser(aws.settings.roles))
+    command = check(event, name, MessageParser(aws.settings.roles), options=False)
     send_bodies(aws.sqs, aws.command_queue_url, [(command.body, command.group)])
     _record(call, "erase user", user_id)
     call.console.commands.note_sent(command_id, SentCommand(name, user_id, datetime.now(UTC)))

@@ -227,8 +227,16 @@ def _filled_in(item: dict[str, Any], place: str, options: Options) -> dict[str, 
 # --- the check ---
 
 
-def check(event: dict[str, Any], place: str, parser: MessageParser) -> Outgoing:
+def check(
+    event: dict[str, Any], place: str, parser: MessageParser, *, options: bool = True
+) -> Outgoing:
     """Check a command by the worker's own rules.
+
+    Args:
+        event: the CloudEvent.
+        place: where the command comes from, for errors.
+        parser: knows the rules.
+        options: whether errors name the option of the command line that sets an attribute.
 
     Raises:
         UsageError: the command is invalid; the message names field and rule, never the value.
@@ -239,12 +247,13 @@ def check(event: dict[str, Any], place: str, parser: MessageParser) -> Outgoing:
     except UnknownTypeError as error:
         raise UsageError(f"{place}: {error.detail}", _did_you_mean(str(event["type"]), _NAMES))  # noqa: B904
     except MalformedMessageError as error:
-        raise UsageError(f"{place}: {_in_options(error.detail)}", "nothing was sent") from None
+        detail = error.detail.removesuffix(" (user_id in a Celery task)")
+        shown = _in_options(detail) if options else detail.replace("subject:", "user_id:", 1)
+        raise UsageError(f"{place}: {shown}", "nothing was sent") from None
 
 
 def _in_options(detail: str) -> str:
     """Append the option that sets the attribute."""
-    detail = detail.removesuffix(" (user_id in a Celery task)")
     for attribute, option in {
         "subject:": "--user",
         "id:": "--id",

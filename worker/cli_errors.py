@@ -221,7 +221,8 @@ def _explain_one(error: BaseException) -> CliError | None:  # noqa: C901, PLR091
         case ResponseParserError():
             return _not_aws()
         case sdk.BotoCoreError():
-            return CliError(f"error of the AWS SDK: {_text(error)}", "run it again with --debug")
+            advice = "`user-worker doctor` checks the settings"
+            return CliError(f"error of the AWS SDK: {_text(error)}", advice)
         case ValueError() if "Invalid endpoint" in str(error):
             return CliError("AWS_ENDPOINT_URL is not a URL", "write it as http://127.0.0.1:4566")
     return None

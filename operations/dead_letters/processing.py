@@ -119,7 +119,7 @@ class _Run:
             with defer_signals():  # sent and not deleted, a letter would reappear
                 done = len(self.action(selected))
         except DeadLetterError as error:
-            advice = "run the command again: nothing is processed twice"
+            advice = "start it again: nothing is processed twice"
             before = counted(self.result.done, "dead letter was", "dead letters were")
             raise CliError(f"{error}; {before} processed before", advice) from (error)
         self.result.done += done

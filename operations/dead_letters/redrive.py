@@ -37,7 +37,7 @@ from worker.errors import CliError
 
 _NOT_FOUND = {
     True: "their originals are not in the quarantine queue",
-    False: "the quarantine queue has more messages than can be read at once: run it again",
+    False: "the quarantine queue has more messages than can be read at once: start it again",
 }
 """Why an original was not found, by whether all were read."""
 MAX_ATTRIBUTES = 10

@@ -202,7 +202,7 @@ def test_with_a_limit_of_memory_the_rest_is_left_for_the_next_run(
         quarantined(world)
     done = world.dlq("redrive", "--yes", "--json")
     assert done.rows[0]["redriven"] + done.rows[0]["without_original"] == 12
-    assert "run it again" in done.err
+    assert "start it again" in done.err
     while world.dlq("redrive", "--yes", "--json").rows[0]["without_original"]:
         pass
     assert bodies(world, world.commands) == [ORIGINAL] * 12

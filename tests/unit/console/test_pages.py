@@ -318,3 +318,46 @@ def test_logging_out_ends_the_session_of_the_browser() -> None:
     assert "Path=/" in rest
     behind = console(proxy_header="x-forwarded-user")
     assert button not in behind.get("/users", x_forwarded_user="grace").text
+
+
+OPTION = re.compile(r"--[a-z]|run (it|the command) again|user-worker send")
+"""What a text for the terminal names, and a page should not."""
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/users/{id}?after=nothing", None),
+        ("/users/{id}?after={id}", None),
+        ("/users", {"user": "nobody"}),
+        ("/users", {"user": "nobody@example.com"}),
+        ("/users/{id}/erase", {"confirmed_id": "wrong"}),
+        ("/users/{id}/export", {"confirmed_id": "{id8}"}),
+        ("/users/{id}/confirm?action=drop", None),
+        ("/send/NoSuchCommand", None),
+        ("/send/NoSuchCommand", {"user_id": "{id}"}),
+        ("/send/BanUser", {"reason": "fraud"}),
+        ("/send/BanUser", {"user_id": "nobody", "reason": "fraud"}),
+        ("/send/BanUser", {"user_id": "{id}", "reason": "x" * 5_000}),
+        ("/dead-letters/{id}", None),
+        ("/dead-letters/{id}/edit", {"command": "{"}),
+        ("/dead-letters/{id}/edit", {"command": "{}"}),
+        ("/dead-letters/confirm?action=drop", None),
+        ("/dead-letters/retry", {"group": "00"}),
+        ("/jobs/{id}", None),
+    ],
+)
+def test_no_error_of_a_page_names_an_option_of_the_terminal(
+    browser: Browser, path: str, form: dict[str, str] | None
+) -> None:
+    """The reader is in a browser."""
+    ids = {"id": uid("nobody"), "id8": uid("nobody")[:8]}
+    target = path.replace("{id}", ids["id"])
+    values = {
+        k: v.replace("{id}", ids["id"]).replace("{id8}", ids["id8"])
+        for k, v in (form or {}).items()
+    }
+    answer = browser.get(target) if form is None else browser.post(target, values)
+    assert answer.status in {400, 404}
+    [problem] = re.findall(r'<p class="problem" role="alert">(.*?)</p>', answer.text)
+    assert not OPTION.search(problem), problem
