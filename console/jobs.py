@@ -14,12 +14,16 @@ from uuid import uuid4
 import structlog
 
 from operations.progress import Advance
+from worker.cli_errors import explain
 from worker.errors import CliError, one_line
 
 logger = structlog.get_logger(__name__)
 
 REMEMBERED: Final = 100
 """Maximum number of jobs that are shown; the oldest ones that have ended are forgotten."""
+NOTES: Final = 100
+LONGEST_NOTE: Final = 1_000
+"""Maximum number of notes of a job, and of characters of each."""
 
 
 @dataclass(slots=True)
@@ -56,8 +60,9 @@ class Job:
         yield advance
 
     def note(self, text: str, *, warning: bool = False) -> None:  # noqa: ARG002 - as Progress
-        """See `Progress`."""
-        self.notes.append(text)
+        """See `Progress`. Notes over the limits are cut: their texts may come from letters."""
+        if len(self.notes) < NOTES:
+            self.notes.append(text[:LONGEST_NOTE])
 
 
 Work = Callable[[Job], str]
@@ -101,10 +106,10 @@ class Jobs:
 def _run(job: Job, work: Work) -> None:
     try:
         job.result = work(job)
-    except CliError as error:
-        job.error = str(error)
     except Exception as error:
-        logger.exception("console_action_failed", action=job.title, job=job.job_id)
-        job.error = one_line(error)
+        known = explain(error)
+        if known is None:
+            logger.exception("console_action_failed", action=job.title, job=job.job_id)
+        job.error = str(known or one_line(error))
     failed = job.error is not None
     logger.info("console_action_ended", action=job.title, job=job.job_id, failed=failed)

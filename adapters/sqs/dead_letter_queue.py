@@ -215,7 +215,10 @@ class DeadLetterQueue:
                 yield fresh
 
     def delete(self, letters: Sequence[StoredLetter]) -> dict[str, str]:
-        """Delete held messages; return the ids of those that failed, with SQS's code."""
+        """Delete held messages; return the ids of those that failed, with SQS's code.
+
+        Those stay held. Raises nothing for an answer of SQS, or its absence.
+        """
         held = {each.message_id: self._held.pop(each.message_id) for each in letters}
         failures: dict[str, str] = {}
         for part in _chunks(held.items()):
@@ -223,9 +226,14 @@ class DeadLetterQueue:
                 {"Id": str(place), "ReceiptHandle": each.receipt}
                 for place, (_, each) in enumerate(part)
             ]
-            answer = self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+            try:
+                answer = self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+            except Exception as error:  # noqa: BLE001 - keep what was deleted, and report the rest
+                failures |= dict.fromkeys((each for each, _ in part), error_code(error))
+                continue
             for row in answer.get("Failed") or ():
                 failures[part[int(row["Id"])][0]] = row.get("Code", "Unknown")
+        self._held |= {message_id: held[message_id] for message_id in failures}
         return failures
 
     def release(self) -> int:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from adapters.sqs.dead_letter_queue import DeadLetterQueue, StoredLetter
 from operations.dead_letters.filter import LetterFilter
 from operations.dead_letters.originals import Originals
-from operations.dead_letters.processing import Plan, Result, process_letters
+from operations.dead_letters.processing import DeadLetterError, Plan, Result, process_letters
+from operations.printable import counted
 from operations.progress import NO_PROGRESS, Progress
 from worker.connections import Aws
 
@@ -35,6 +36,9 @@ def delete_letters(
     Their originals in the quarantine queue are deleted as well if the caller may do that.
     Letters are received and deleted one by one. PurgeQueue would also delete letters that arrive
     in the next minute, which were not counted.
+
+    Raises:
+        CliError: some letters could not be deleted; the message says how many were.
     """
     gone, left = 0, 0
     with (
@@ -50,6 +54,10 @@ def delete_letters(
             gone += count
             left += sum(letter.quarantined is not None for letter in deleted) - count
             originals.renew()
+            if failures:
+                codes = ", ".join(sorted(set(failures.values())))
+                some = counted(len(failures), "letter was", "letters were")
+                raise DeadLetterError(f"{some} not deleted: {codes}")
             return deleted
 
         result = process_letters(queue, Plan(wanted, "deleting", only), delete, progress)

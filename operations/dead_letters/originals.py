@@ -66,14 +66,13 @@ class Originals:
 
         Raises nothing: the originals expire with the retention of their queue.
         """
-        gone = [each.original_id for each in letters if self.of(each) is not None]
+        try:
+            gone = [each.original_id for each in letters if self.of(each) is not None]
+        except (ClientError, BotoCoreError):
+            return 0
         for original_id in gone:
-            copies = self._found.pop(original_id)
-            try:
-                assert self._queue is not None
-                self.left += len(self._queue.delete(copies))
-            except (ClientError, BotoCoreError):
-                self.left += len(copies)
+            assert self._queue is not None
+            self.left += len(self._queue.delete(self._found.pop(original_id)))
         return len(gone)
 
     def renew(self) -> None:
