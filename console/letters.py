@@ -76,6 +76,11 @@ class LetterShelf:
 
         return self._reading.get(known, read)
 
+    def of_user(self, user_id: str) -> list[Letter]:
+        """Return the remembered letters of a user, without a read: some may be gone by now."""
+        with self._lock:
+            return [each for each in self._letters.values() if each.user_id == user_id]
+
     def find(self, aws: Aws, message_id: str) -> Letter | None:
         """Return a remembered letter, or one of the first of the queue; `None` if not found."""
         if message_id not in self._letters:

@@ -67,6 +67,7 @@ def page(call: Call) -> Response:
         facts={} if user is None else user_facts(user),
         sessions=[] if user is None else _sessions(call, user),
         rows=[(outcome, outcome_words(outcome)) for outcome in outcomes],
+        letters=call.console.letters.of_user(user_id),
         after=after,
         last=read.last,
     )

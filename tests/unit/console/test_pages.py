@@ -275,6 +275,22 @@ def test_an_unknown_user_is_not_found(browser: Browser, who: str) -> None:
     assert "<script>alert" not in answer.text
 
 
+def test_the_page_of_a_user_lists_their_dead_letters_that_were_read(browser: Browser) -> None:
+    """From memory: the page reads no queue."""
+    user, other = str(uuid4()), str(uuid4())
+    for each in (user, other):
+        handle(browser, register(each), each)
+    body = {"type": "biome.user.BanUser.v1", "subject": user, "data": {}}
+    letter = put_letter(browser, json.dumps(body), "InvalidField")
+    assert letter not in browser.get(f"/users/{user}").text
+    browser.get("/dead-letters")
+    assert (
+        f'<a href="/dead-letters/{letter}">BanUser</a>: InvalidField'
+        in browser.get(f"/users/{user}").text
+    )
+    assert "Dead letters</h2>" not in browser.get(f"/users/{other}").text
+
+
 # --- sending ---
 
 
