@@ -410,7 +410,7 @@ for (const [what, lose] of Object.entries({
     const aws = await startAws(t);
     await listening(aws, {}, async (listener) => {
       lose(aws);
-      const wait = listener.answer(COMMAND, { timeout: 500 });
+      const wait = listener.answer(COMMAND, { timeout: 2_000 });
       await assert.rejects(wait, new RegExp(`${what} had to be created again`));
       aws.bodies = [banned];
       assert.equal((await listener.answer(COMMAND)).kind, "accepted");
