@@ -36,7 +36,7 @@ _Loader.add_multi_constructor("!", _function)
 
 
 def alarms() -> str:
-    """Return the alarms by severity: condition and meaning, with a link to the runbook.
+    """Return the alarms by severity: condition, with a link to the meaning in the runbook.
 
     Alarms of two queues or topics with the same condition share a line.
     """
@@ -48,18 +48,17 @@ def alarms() -> str:
         if each["Type"] == "AWS::Logs::MetricFilter"
         for transformation in each["Properties"]["MetricTransformations"]
     }
-    found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
     for name, each in resources.items():
         if each["Type"] == "AWS::CloudWatch::Alarm":
             alarm = each["Properties"]
             severity, _, text = alarm["AlarmDescription"]["Sub"].strip().partition(": ")
-            meaning, _, heading = text.partition(" ${RunbookUrl}#")
+            _, _, heading = text.partition(" ${RunbookUrl}#")
             condition = _condition_of(alarm, template["Parameters"], patterns)
-            found.setdefault((severity, heading, condition), []).append((f"`{name}`", meaning))
+            found.setdefault((severity, heading, condition), []).append(f"`{name}`")
     sections = {"Critical": "", "Warning": ""}
-    for (severity, heading, condition), each in found.items():
-        names = ", ".join(name for name, _ in each)
-        sections[severity] += f"- [{names}]({RUNBOOK}#{heading}): {condition}. {each[0][1]}\n"
+    for (severity, heading, condition), names in found.items():
+        sections[severity] += f"- [{', '.join(names)}]({RUNBOOK}#{heading}): {condition}.\n"
     return "".join(f"\n## {severity}\n\n{text}" for severity, text in sections.items()) + "\n"
 
 
