@@ -8,7 +8,7 @@ sender. The message itself, its attributes included, is written by the sender an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from application.disposition import ReceivedMessage
@@ -17,6 +17,8 @@ from domain.commands import AssignRole, CommandEnvelope, CreateUser
 ANY: Final = "*"
 NOT_PERMITTED: Final = "NotPermitted"
 """The `error_code` of a dead letter whose sender may not send the command."""
+MAX_SENDERS: Final = 1_000
+"""Senders whose producer is remembered; an operator may state any principal in a redrive."""
 
 
 class NotPermittedError(Exception):
@@ -58,6 +60,10 @@ class Permissions:
     """Principals that redrive dead letters: the first principal that they state is trusted."""
     allow_all: bool = False
     """Whether any sender may send any command."""
+    _found: dict[tuple[str, str], Producer | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Results of `producer_of` by queue and principal: a file may have a hundred producers."""
 
     def sends_to(self, queue: str) -> bool:
         """Return True if any producer may send to a queue."""
@@ -65,9 +71,13 @@ class Permissions:
 
     def producer_of(self, message: ReceivedMessage) -> Producer | None:
         """Return the producer of a message; `None` if it is not known."""
-        queue, principal = message.get("queue", ""), self.principal_of(message)
-        found = (each for each in self.producers if each.sent(queue, principal))
-        return next(found, None)
+        sender = message.get("queue", ""), self.principal_of(message)
+        if sender in self._found:
+            return self._found[sender]
+        found = next((each for each in self.producers if each.sent(*sender)), None)
+        if len(self._found) < MAX_SENDERS:
+            self._found[sender] = found
+        return found
 
     def principal_of(self, message: ReceivedMessage) -> str:
         """Return the principal that first sent a message; empty if SQS reports none.

@@ -18,7 +18,14 @@ from application.batch_policy import BatchPolicy
 from application.disposition import Ack, DeadLetter, ReceivedMessage
 from application.messages import MessageParser
 from application.observer import NULL_OBSERVER, WorkerObserver
-from application.permissions import ALLOW_ALL, NOT_PERMITTED, Permissions
+from application.permissions import (
+    ALLOW_ALL,
+    ANY,
+    MAX_SENDERS,
+    NOT_PERMITTED,
+    Permissions,
+    Producer,
+)
 from application.permissions_file import PermissionsError, parse_permissions
 from tests.builders import HASH_KEYS
 from tests.deploy.templates import properties
@@ -218,6 +225,21 @@ def test_a_forbidden_message_delays_no_other_one_of_its_group() -> None:
 
     assert isinstance(dispositions[0], DeadLetter)
     assert dispositions[1] == Ack()
+
+
+def test_results_of_many_senders_are_right_and_not_all_remembered() -> None:
+    """A producer is found beyond the limit, too, and another queue is another sender."""
+    producers = [
+        Producer(f"p{n}", ("a",), (f"AROA{n}",), (ANY,), (ANY,)) for n in range(2 * MAX_SENDERS)
+    ]
+    permissions = Permissions(tuple(producers))
+    for _ in range(2):
+        for each in (*producers[:3], *producers[-3:]):
+            assert permissions.producer_of(sent_by(each.principals[0], "", "a")) is each
+            assert permissions.producer_of(sent_by(each.principals[0], "", "b")) is None
+        for number in range(MAX_SENDERS):
+            assert permissions.producer_of(sent_by(f"AROAOTHER{number}", "", "a")) is None
+    assert len(permissions._found) == MAX_SENDERS
 
 
 def test_without_a_file_the_sender_of_a_redriven_message_is_not_recorded() -> None:
