@@ -23,7 +23,7 @@ class QueueState(NamedTuple):
 
 
 class ObservedCommand(Protocol):
-    """What an observer may read of a command."""
+    """The parts of a command that an observer may read."""
 
     @property
     def command_id(self) -> str:

@@ -21,7 +21,7 @@ HELD: Final = ""
 
 
 class Status(StrEnum):
-    """How a command ended."""
+    """The result of a command."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -29,7 +29,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one command ended, kept so that it is never decided twice."""
+    """The recorded result of a command, by which it is never decided twice."""
 
     command_id: str
     command_type: str

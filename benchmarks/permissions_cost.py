@@ -43,7 +43,7 @@ PRODUCERS: Final = "USER_WORKER_PERMISSIONS"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is on."""
+    """The features that are on."""
 
     producers: int = 0
     """Producers of the permissions file; without any, every sender may send every command."""

@@ -100,7 +100,7 @@ REJECTIONS: dict[str, Answer] = {
 
 
 class LoginService:
-    """What the requests do; `LoginFlow` has the steps of a login."""
+    """Handle the requests; `LoginFlow` has the steps of a login."""
 
     def __init__(
         self,

@@ -109,7 +109,7 @@ USED_BY: Final = {
     "restorer": "a person who restores the table; its `RESTORED` is the parameter `RestoreInto`",
     "break-glass": "a person who redrives redacted dead letters, beside operator",
 }
-"""Who uses the policy of each role."""
+"""Users of the policy of each role."""
 _SERVICES: Final = {"sqs": "queue", "sns": "topic", "dynamodb": "table", "kms": "key"}
 
 

@@ -40,7 +40,7 @@ PAGES: Final = tuple(
 )
 _TABLE: Final = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _ADDRESS: Final = re.compile(r"\s*E-mail address: .*$")
-"""What the description of every address ends with."""
+"""End of the description of every address."""
 APART: Final = frozenset({"sessions", "two_factor"})
 """Fields of a user that are stored in items of their own."""
 _ATTRIBUTE_TYPES: Final[dict[Any, str]] = {

@@ -176,7 +176,7 @@ def a_user_to_scrub(world: World) -> tuple[str, str]:
     return user, str(first)
 
 
-def bury(world: World) -> None:
+def write_letters(world: World) -> None:
     """Send a dead letter of each queue."""
     sqs = world.account.client("sqs")
     url = sqs.get_queue_url(QueueName=DEAD)["QueueUrl"]

@@ -34,12 +34,12 @@ from tests.deploy.roles import (
     World,
     a_user_to_scrub,
     as_role,
-    bury,
     but_quarantine,
     check,
     park,
     with_arn,
     world_of,
+    write_letters,
 )
 from tests.deploy.uses import Policy
 from tests.e2e.account import BIN, running, talk_of
@@ -148,8 +148,8 @@ def console(world: World, policy: Policy, folder: Path, *options: str) -> Iterat
         yield Served(int(port[1]), role)
 
 
-def bury_commands(world: World, user: str) -> list[str]:
-    """Bury a command of each queue, which names a field that does not exist; return the ids."""
+def write_dead_letters(world: World, user: str) -> list[str]:
+    """Dead-letter a command of each queue with an unknown field; return the ids."""
     sqs = world.account.client("sqs")
     url = sqs.get_queue_url(QueueName=DEAD)["QueueUrl"]
     ids = []
@@ -197,7 +197,7 @@ def watch_events(served: Served, world: World) -> None:
 
 def see_all_pages(served: Served, world: World, user: str, command: str) -> None:
     """Open every page that needs no `--write`, with what it can show."""
-    letter = bury_commands(world, user)[0]
+    letter = write_dead_letters(world, user)[0]
     watch_events(served, world)
     for route, mode in {(each.path, each.mode) for each in ROUTES if each.method == "GET"}:
         if mode is Mode.READ and "{" not in route and route != "/dead-letters/group":
@@ -281,7 +281,7 @@ def test_a_console_that_may_act_needs_both_policies(world: World, tmp_path: Path
 
 def act_on_dead_letters(served: Served, world: World, user: str) -> None:
     """Correct a letter of each queue, retry and delete others."""
-    for letter in bury_commands(world, user):
+    for letter in write_dead_letters(world, user):
         parts = {"message_id": letter}
         route = "/dead-letters/{message_id:uuid}/edit"
         # a listing is shown for some seconds before the console reads again
@@ -289,7 +289,7 @@ def act_on_dead_letters(served: Served, world: World, user: str) -> None:
         corrected = {"command": json.dumps(unlock(user))}
         done = served.run(route, corrected, **parts)
         assert "corrected command was sent" in done, done
-    bury(world)
+    write_letters(world)
     for action, done in (("retry", "sent back"), ("delete", "deleted")):
         found = eventually(lambda: NOT_JSON.search(served.get("/dead-letters").text))
         assert found
@@ -298,7 +298,7 @@ def act_on_dead_letters(served: Served, world: World, user: str) -> None:
         selection = {"group": found[1].removeprefix("group=")}
         assert done in served.run(f"/dead-letters/{action}", selection)
         if action == "retry":
-            bury(world)
+            write_letters(world)
 
 
 def test_an_export_needs_the_exporters_policy_too(world: World, tmp_path: Path) -> None:

@@ -48,7 +48,6 @@ from tests.deploy.roles import (
     World,
     a_user_to_scrub,
     as_role,
-    bury,
     but_quarantine,
     check,
     forget,
@@ -56,6 +55,7 @@ from tests.deploy.roles import (
     quarantine,
     with_arn,
     world_of,
+    write_letters,
 )
 from tests.deploy.stacks import DEPLOY, Account
 from tests.deploy.templates import template
@@ -224,7 +224,7 @@ def test_an_operator_may_do_what_they_do(world: World, monkeypatch: pytest.Monke
     operator, patient = world.role(), world.role()
     cli = CommandLine(with_arn(operator.environment, world.account))
     edith = a_user_to_scrub(world)
-    bury(world)
+    write_letters(world)
     park(world, *edith)
     forget(world)
     monkeypatch.setattr(leftovers, "PATIENCE", 0.0)  # nobody else uses this account

@@ -30,7 +30,7 @@ OF_A_NEW_TABLE = [
     *("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"),
     *("kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"),
 ]
-"""What DynamoDB requires of who creates a table that is encrypted with a customer's key.
+"""Actions that DynamoDB requires of a role that creates a table encrypted with a customer's key.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
 """

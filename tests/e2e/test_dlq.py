@@ -50,7 +50,7 @@ def reset() -> Message:
     )
 
 
-def bury(
+def write_letters(
     queues: Queues,
     reason: str | None,
     messages: Sequence[Message],
@@ -93,9 +93,9 @@ def test_a_thousand_letters_go_back_by_reason_and_each_is_done_once(
     """First those with one reason, with a crash between sending and deleting; then all others."""
     system, worker = running
     cli = CommandLine.on(system.names, system.endpoint)
-    buried = {reason: [reset() for _ in range(EACH)] for reason in REASONS}
-    for reason, messages in buried.items():
-        bury(system.queues, reason, messages)
+    written = {reason: [reset() for _ in range(EACH)] for reason in REASONS}
+    for reason, messages in written.items():
+        write_letters(system.queues, reason, messages)
 
     chosen = ("dlq", "redrive", "--reason", "Unavailable", "--yes", "--json")
     with monkeypatch.context() as patch:
@@ -103,18 +103,18 @@ def test_a_thousand_letters_go_back_by_reason_and_each_is_done_once(
         assert cli.run(*chosen).code == 3
     done = cli.run(*chosen)
     assert (done.code, json.loads(done.out)["redriven"]) == (0, EACH), done.err
-    system.outcomes(buried[REASONS[0]])
-    rest = [each for reason in REASONS if reason != "Unavailable" for each in buried[reason]]
+    system.outcomes(written[REASONS[0]])
+    rest = [each for reason in REASONS if reason != "Unavailable" for each in written[reason]]
     assert system.load(outcomes={each.key for each in rest}).outcomes == {}
     assert depth(system.queues) == len(rest)
 
     done = cli.run("dlq", "redrive", "--type", "RequestPasswordReset", "--yes", "--json")
     assert (done.code, json.loads(done.out)["redriven"]) == (0, len(rest)), done.err
-    system.outcomes([each for messages in buried.values() for each in messages], seconds=60)
+    system.outcomes([each for messages in written.values() for each in messages], seconds=60)
     eventually(system.queues.empty)
     assert depth(system.queues) == 0
     ends = Counter((line["command_id"], line["outcome"]) for line in decided(worker))
-    first = {each.command_id for messages in buried.values() for each in messages}
+    first = {each.command_id for messages in written.values() for each in messages}
     assert {command for command, outcome in ends if outcome != "duplicate"} == first
     assert all(count == 1 for (_, outcome), count in ends.items() if outcome != "duplicate")
     assert sum(count for (_, outcome), count in ends.items() if outcome == "duplicate") == 10
@@ -137,7 +137,7 @@ def test_an_old_command_that_is_redriven_does_not_undo_a_newer_decision(
         system.do(message(c.BanUser("fraud"), user_id))
     unbans = {days: message(c.UnbanUser(), user_id) for days, user_id in users.items()}
     for days, each in unbans.items():
-        bury(system.queues, "Unavailable", [each], days=days)
+        write_letters(system.queues, "Unavailable", [each], days=days)
 
     done = CommandLine.on(system.names, system.endpoint).run("dlq", "redrive", "--yes", *options)
 
@@ -154,8 +154,8 @@ def test_sqs_moves_them_itself_where_it_can(
 ) -> None:
     """If SQS cannot, the command says so and sends the dead letters one by one."""
     system, _ = running
-    buried = [reset() for _ in range(5)]
-    bury(system.queues, "Unavailable", buried)
+    written = [reset() for _ in range(5)]
+    write_letters(system.queues, "Unavailable", written)
     done = CommandLine.on(system.names, system.endpoint).run(
         "dlq", "redrive", "--move-task", "--yes", "--json"
     )
@@ -165,7 +165,7 @@ def test_sqs_moves_them_itself_where_it_can(
         0,
         {"redriven": 5, "method": method, "without_original": 0},
     )
-    system.outcomes(buried)
+    system.outcomes(written)
     assert depth(system.queues) == 0
 
 
@@ -209,7 +209,7 @@ def test_on_fifo_queues_a_redrive_keeps_the_order_of_groups(
     sent = {group: [reset() for _ in range(13)] for group in ("a", "b")}
     for _ in range(2):
         for group, messages in sent.items():
-            bury(queues, "Unavailable", messages, group, days=20)
+            write_letters(queues, "Unavailable", messages, group, days=20)
         done = cli.run("dlq", "redrive", "--yes", "--json")
         assert (done.code, json.loads(done.out)) == (
             0,

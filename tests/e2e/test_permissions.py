@@ -164,7 +164,7 @@ def send_as(
 def test_producers_of_one_queue_are_recognised_by_their_principals(
     system: System, tmp_path: Path
 ) -> None:
-    """What a sender states is ignored, unless the sender is an operator, who redrives."""
+    """The worker ignores a stated principal, unless an operator redrives the message."""
     file, user = tmp_path / "permissions.toml", str(uuid4())
     file.write_text(BY_PRINCIPAL)
     registration = message(register(uuid4().hex), user)

@@ -48,7 +48,7 @@ def attributes_of(row: dict[str, Any]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What a worker emits beside its log: spans and metrics at a collector, health at a port."""
+    """Output of a worker beside its log: spans and metrics at a collector, health at a port."""
 
     collector: Collector
     port: int
@@ -67,7 +67,7 @@ class Watch:
 
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    """Let workers that start from here on send all spans, and serve their health."""
+    """Configure later workers to send all spans and to serve their health."""
     with Collector() as collector, socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
         free.close()

@@ -28,7 +28,7 @@ PAGE = ROOT / "docs" / "how-to" / "producers-in-java-and-go.md"
 JACKSON = [
     Path("/usr/share/java") / f"jackson-{part}.jar" for part in ("annotations", "core", "databind")
 ]
-"""Where Debian's package libjackson2-databind-java puts them."""
+"""Folder of Debian's package libjackson2-databind-java."""
 NEEDED = {"Java": ("javac", "jq"), "Go": ("go", "jq")}
 
 

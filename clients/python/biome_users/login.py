@@ -58,7 +58,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class _Proof:
-    """How a person has proved the second factor, as StartSession carries it."""
+    """The proof of a second factor, as StartSession carries it."""
 
     methods: tuple[str, ...] = ("pwd",)
     totp_step: int | None = None

@@ -44,7 +44,7 @@ def test_a_command_id_has_the_layout_of_rfc_9562(
 def test_command_ids_sort_by_time(
     new: Callable[[], UUID | str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As texts too, since the table orders a user's outcomes by the text of the id."""
+    """The table orders a user's outcomes by the text of the id."""
     clock = iter(range(0, 2**48 * 1_000_000, 2**38 * 999_983))
     monkeypatch.setattr(time, "time_ns", lambda: next(clock))
     ids = [str(new()) for _ in range(1_000)]

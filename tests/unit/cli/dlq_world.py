@@ -153,25 +153,25 @@ Message = tuple[str, dict[str, str]]
 """A body, and the message attributes with it."""
 
 
-class Buried(NamedTuple):
-    """What the worker sends for messages that it dead-letters."""
+class DeadLettered(NamedTuple):
+    """The letters and originals that the worker sends for dead-lettered messages."""
 
     letters: list[Message]
     originals: list[Message]
 
 
-def as_buried(texts: Iterable[str]) -> Buried:
+def dead_lettered(texts: Iterable[str]) -> DeadLettered:
     """Redact bodies as the worker does, and state the reason of each."""
-    buried = Buried([], [])
+    written = DeadLettered([], [])
     for text in texts:
         redacted = Redactor(["customer"]).redact(text)
         attributes = {ORIGINAL_ID: str(uuid4()), **_reason(text)}
         if redacted is None:
-            buried.letters.append((text, attributes))
+            written.letters.append((text, attributes))
         else:
-            buried.originals.append((text, attributes))
-            buried.letters.append((redacted.body, attributes | {QUARANTINED: REDACTED}))
-    return buried
+            written.originals.append((text, attributes))
+            written.letters.append((redacted.body, attributes | {QUARANTINED: REDACTED}))
+    return written
 
 
 def _reason(text: str) -> dict[str, str]:

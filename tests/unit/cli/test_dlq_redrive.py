@@ -312,13 +312,13 @@ def test_letters_that_come_back_at_once_do_not_go_round(
     for _ in range(3):
         world.letter("NotJson")
     send = redrive._sender
-    monkeypatch.setattr(redrive, "_sender", lambda *of: Burying(world, send(*of)))
+    monkeypatch.setattr(redrive, "_sender", lambda *of: DeadLettering(world, send(*of)))
     done = world.dlq("redrive", "--reason", "NotJson", "--yes", "--json")
     assert done.rows == [{"redriven": 3, "method": "batches", "without_original": 0}]
     assert len(world.dead()) == 3
 
 
-class Burying:
+class DeadLettering:
     """Sends, and a worker dead-letters each message again at once."""
 
     def __init__(self, world: World, sender: Any) -> None:

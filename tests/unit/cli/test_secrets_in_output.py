@@ -8,7 +8,7 @@ import pytest
 
 from cli import progress
 from tests.secrets import NAMES, SECRET, SHAPES, reveals
-from tests.unit.cli.dlq_world import Done, World, as_buried, in_entries, mocked
+from tests.unit.cli.dlq_world import Done, World, dead_lettered, in_entries, mocked
 from worker.errors import ExitCode
 
 AT_A_TIME = 36
@@ -35,16 +35,16 @@ def bodies() -> list[str]:
     return [shapes[number % len(shapes)](name) for number, name in enumerate(NAMES)]
 
 
-def bury_unchanged(world: World, texts: list[str]) -> None:
+def write_unchanged(world: World, texts: list[str]) -> None:
     """Put letters on the queue as SQS itself moves them, with an attribute of the sender."""
     send(world, world.dead_letters, [(text, {"api-key": SECRET}) for text in texts])
 
 
-def bury_redacted(world: World, texts: list[str]) -> None:
+def write_redacted(world: World, texts: list[str]) -> None:
     """Put letters on the queue as the worker sends them, and the originals of redacted ones."""
-    buried = as_buried(texts)
-    send(world, world.quarantine, buried.originals)
-    send(world, world.dead_letters, buried.letters)
+    written = dead_lettered(texts)
+    send(world, world.quarantine, written.originals)
+    send(world, world.dead_letters, written.letters)
 
 
 def send(world: World, queue: str, messages: list[tuple[str, dict[str, str]]]) -> None:
@@ -54,9 +54,9 @@ def send(world: World, queue: str, messages: list[tuple[str, dict[str, str]]]) -
         assert not answer.get("Failed")
 
 
-@pytest.mark.parametrize("bury", [bury_unchanged, bury_redacted])
+@pytest.mark.parametrize("write_letters", [write_unchanged, write_redacted])
 def test_no_output_shows_the_secret_of_a_letter(
-    world: World, bury: Callable[[World, list[str]], None]
+    world: World, write_letters: Callable[[World, list[str]], None]
 ) -> None:
     """Under each of more than 200 names: lists, letters, previews, progress and results."""
     printed: set[str] = set()
@@ -71,7 +71,7 @@ def test_no_output_shows_the_secret_of_a_letter(
     assert len(everything) > 200
     for start in range(0, len(everything), AT_A_TIME):
         texts = everything[start:][:AT_A_TIME]
-        bury(world, texts)
+        write_letters(world, texts)
         dlq("list", "--each")
         rows = dlq("list", "--each", "--json").rows
         assert len(rows) == len(texts)

@@ -186,7 +186,7 @@ def test_a_reused_token_is_reported_to_the_worker_and_refused() -> None:
 
 
 def test_a_session_that_may_not_continue_is_refused_without_a_command() -> None:
-    """So is every change that needs the session."""
+    """The flow refuses every change that needs the session."""
     world = World(ban={"reason": "spam"})
     for action in (
         lambda: world.flow.check(world.token),

@@ -337,7 +337,7 @@ def test_logging_out_ends_the_session_of_the_browser() -> None:
 
 
 OPTION = re.compile(r"--[a-z]|run (it|the command) again|user-worker send")
-"""What a text for the terminal names, and a page should not."""
+"""Words of texts for the terminal, which a page should not contain."""
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from console.app import ROUTES
 from console.web import Mode
 from tests.secrets import NAMES, SECRET, SHAPES, reveals
-from tests.unit.cli.dlq_world import as_buried, in_entries
+from tests.unit.cli.dlq_world import dead_lettered, in_entries
 from tests.unit.console.served import Browser, console, provisioned
 from tests.unit.console.test_pages import ended
 
@@ -34,18 +34,18 @@ def bodies() -> list[str]:
     return [shapes[number % len(shapes)](name) for number, name in enumerate(NAMES)]
 
 
-def bury_unchanged(browser: Browser, texts: list[str]) -> None:
+def write_unchanged(browser: Browser, texts: list[str]) -> None:
     """Put letters on the queue as SQS itself moves them, with an attribute of the sender."""
     attribute = {"api-key": SECRET}
     send(browser, browser.console.aws.dead_letter_queue_url, [(each, attribute) for each in texts])
 
 
-def bury_redacted(browser: Browser, texts: list[str]) -> None:
+def write_redacted(browser: Browser, texts: list[str]) -> None:
     """Put letters on the queue as the worker sends them, and the originals of redacted ones."""
-    buried = as_buried(texts)
+    written = dead_lettered(texts)
     aws = browser.console.aws
-    send(browser, aws.queue_url(aws.settings.quarantine_queue), buried.originals)
-    send(browser, aws.dead_letter_queue_url, buried.letters)
+    send(browser, aws.queue_url(aws.settings.quarantine_queue), written.originals)
+    send(browser, aws.dead_letter_queue_url, written.letters)
 
 
 def send(browser: Browser, url: str, letters: list[tuple[str, dict[str, str]]]) -> None:
@@ -88,16 +88,16 @@ def acted(browser: Browser, path: str, **fields: str) -> str:
     return browser.get(started.headers["location"]).text + browser.get("/jobs").text
 
 
-@pytest.mark.parametrize("bury", [bury_unchanged, bury_redacted])
+@pytest.mark.parametrize("write_letters", [write_unchanged, write_redacted])
 def test_no_page_shows_the_secret_of_a_letter(
-    browser: Browser, bury: Callable[[Browser, list[str]], None]
+    browser: Browser, write_letters: Callable[[Browser, list[str]], None]
 ) -> None:
     """Under each of more than 200 names: unchanged letters of SQS, and redacted ones."""
     everything = bodies()
     shown: set[str] = set()
     with capture_logs() as lines:
         for start in range(0, len(everything), AT_A_TIME):
-            bury(browser, everything[start:][:AT_A_TIME])
+            write_letters(browser, everything[start:][:AT_A_TIME])
             found = [*pages(browser)]
             if start == 0:  # each shape
                 found += [acted(browser, "/dead-letters/count"), *act_on_groups(browser)]

@@ -245,7 +245,7 @@ def test_a_role_that_may_not_look_starts_all_the_same(
 def test_it_waits_for_sqs_and_dynamodb(
     production: Any, calls: Any, monkeypatch: Any, error: Exception, operation: str
 ) -> None:
-    """Without a limit, live and not ready, with a log line each time; in development it exits."""
+    """It waits without a limit and logs each attempt; in development it exits."""
     times = 4
     reports = []
     assessment = HealthAssessment()
