@@ -16,7 +16,12 @@ from biome_users.commands import (
     StartSession,
     UpgradePasswordHash,
 )
-from biome_users.errors import NoAnswerError, RefusedError, SessionRefusedError
+from biome_users.errors import (
+    NoAnswerError,
+    RefusedError,
+    SessionRefusedError,
+    UnavailableError,
+)
 from biome_users.reader import LoginReader
 from biome_users.second_factor import find_totp_step, recovery_code_hash
 from biome_users.sender import UserCommands
@@ -221,7 +226,10 @@ class LoginFlow:
                 # the worker ends the session of a token that was used twice
                 self._commands.send(rotate, user_id=token.user_id)
             raise
-        self.decide(rotate, token.user_id)
+        try:
+            self.decide(rotate, token.user_id)
+        except RefusedError as refused:  # the session has ended since the check
+            raise SessionRefusedError(refused.code) from refused
         return login
 
     def authenticate(self, token: RefreshToken, password: str) -> UserView:
@@ -245,7 +253,11 @@ class LoginFlow:
         command_id = self._commands.send(command, user_id=user_id, **envelope)
         deadline = time.monotonic() + self._timeout
         while time.monotonic() < deadline:
-            if (outcome := self._users.outcome(user_id, command_id)) is not None:
+            try:
+                outcome = self._users.outcome(user_id, command_id)
+            except UnavailableError:  # the command was sent: read again while there is time
+                outcome = None
+            if outcome is not None:
                 if outcome.code is not None:
                     raise RefusedError(outcome.code)
                 return

@@ -8,7 +8,7 @@ export const limits = {
   answer: 10_000,
   /** The same for a long poll, which takes 20 s. */
   longPoll: 30_000,
-  /** Calls in all, before an error. */
+  /** Maximum number of attempts. */
   attempts: 3,
 };
 

@@ -2,7 +2,7 @@
 
 import { setTimeout as pause } from "node:timers/promises";
 import type { Commands } from "./commands.js";
-import { NoAnswerError, RefusedError, SessionRefusedError } from "./errors.js";
+import { NoAnswerError, RefusedError, SessionRefusedError, UnavailableError } from "./errors.js";
 import { isLocked, type LoginReader, loginRefusal, type UserView } from "./reader.js";
 import { findTotpStep, recoveryCodeHash } from "./second-factor.js";
 import type { CommandName, Envelope, UserCommands } from "./sender.js";
@@ -69,8 +69,9 @@ export class LoginFlow {
   readonly #options: Required<LoginFlowOptions>;
 
   constructor(options: LoginFlowOptions) {
-    const defaults = { lifetime: 30 * 86_400_000, timeout: 10_000, wrongAfter: 300 };
-    this.#options = { ...defaults, ...options };
+    // a default also replaces an option that is undefined, which a spread would keep
+    const { lifetime = 30 * 86_400_000, timeout = 10_000, wrongAfter = 300 } = options;
+    this.#options = { ...options, lifetime, timeout, wrongAfter };
   }
 
   /**
@@ -126,7 +127,12 @@ export class LoginFlow {
       }
       throw error;
     }
-    await this.decide("RotateRefreshToken", data, { userId });
+    try {
+      await this.decide("RotateRefreshToken", data, { userId });
+    } catch (error) {
+      if (!(error instanceof RefusedError)) throw error;
+      throw new SessionRefusedError(error.code); // the session has ended since the check
+    }
     return login;
   }
 
@@ -152,7 +158,10 @@ export class LoginFlow {
     const commandId = await commands.send(name, data, envelope);
     const deadline = performance.now() + timeout;
     while (performance.now() < deadline) {
-      const outcome = await users.outcome(envelope.userId, commandId);
+      const outcome = await users.outcome(envelope.userId, commandId).catch((error: unknown) => {
+        if (error instanceof UnavailableError) return undefined; // read again while there is time
+        throw error;
+      });
       if (outcome?.code !== undefined) throw new RefusedError(outcome.code);
       if (outcome) return;
       await pause(PAUSE);

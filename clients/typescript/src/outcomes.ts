@@ -68,8 +68,8 @@ export class OutcomeListener {
 
   constructor(options: OutcomeListenerOptions) {
     // the endpoint is that of the client, and not what is in the queue's URL
-    const patient = clientSettings(limits.longPoll);
-    this.#sqs = options.sqs ?? new SQSClient({ ...patient, useQueueUrlAsEndpoint: false });
+    const longPolling = clientSettings(limits.longPoll);
+    this.#sqs = options.sqs ?? new SQSClient({ ...longPolling, useQueueUrlAsEndpoint: false });
     this.#book = new AnswerBook(options.limit ?? 10_000);
     this.#feed =
       options.queue === undefined

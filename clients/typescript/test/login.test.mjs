@@ -11,6 +11,7 @@ import {
   recoveryCodeHash,
   SessionRefusedError,
   totpCode,
+  UnavailableError,
 } from "@biome/users";
 import { FakeUserCommands, FakeUserTable } from "@biome/users/testing";
 
@@ -44,6 +45,7 @@ function world(attributes = {}, options = {}) {
   const users = new LoginReader({ client: table });
   const decrypt = (ciphertext) => Buffer.from(ciphertext);
   const limits = { timeout: 100, wrongAfter: 0, ...options };
+  here.users = users;
   here.flow = new LoginFlow({ users, commands, passwords, decrypt, ...limits });
   here.sent = () => commands.sent.map(({ name }) => name);
   return here;
@@ -154,6 +156,34 @@ test("a reused token is reported to the worker and refused", async () => {
   const here = world();
   await refused(here.flow.refresh(here.token.next()), "RefreshTokenReused", SessionRefusedError);
   assert.deepEqual(here.sent(), ["RotateRefreshToken"]);
+});
+
+for (const code of ["RefreshTokenReused", "SessionNotFound", "UserBanned"]) {
+  test(`a session that ends during a refresh is refused as a session: ${code}`, async () => {
+    const here = world();
+    here.code = code;
+    await refused(here.flow.refresh(here.token), code, SessionRefusedError);
+  });
+}
+
+test("a failed read does not end the wait for an outcome", async () => {
+  const here = world();
+  const outcome = here.users.outcome;
+  let failures = 1;
+  here.users.outcome = async (...key) => {
+    if (failures-- > 0) throw new UnavailableError("throttled");
+    return outcome.apply(here.users, key);
+  };
+  await here.flow.refresh(here.token);
+  assert.ok(failures < 0);
+});
+
+test("an option that is undefined has its default", async () => {
+  const here = world({}, { timeout: undefined, wrongAfter: undefined });
+  const start = performance.now();
+  await refused(here.flow.logIn(EMAIL, "another"), "WrongEmailOrPassword");
+  assert.ok(performance.now() - start >= 295); // the default is 300 ms
+  await here.flow.refresh(here.token); // with a timeout of 0, it would throw NoAnswerError
 });
 
 test("a session that may not continue is refused without a command", async () => {

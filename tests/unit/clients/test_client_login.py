@@ -15,6 +15,7 @@ from biome_users import (
     RefreshToken,
     RefusedError,
     SessionRefusedError,
+    UnavailableError,
 )
 from biome_users.commands import (
     RecordLoginFailure,
@@ -214,3 +215,30 @@ def test_a_command_without_an_outcome_is_an_error() -> None:
         world.flow.decide(revoke, world.ada)
     world.commands.silent, world.commands.code = False, "SessionNotFound"
     assert refusal_of(lambda: world.flow.decide(revoke, world.ada)) == "SessionNotFound"
+
+
+@pytest.mark.parametrize("code", ["RefreshTokenReused", "SessionNotFound", "UserBanned"])
+def test_a_session_that_ends_during_a_refresh_is_refused_as_a_session(code: str) -> None:
+    """The token was valid when it was checked, and the worker rejected its command."""
+    world = World()
+    world.commands.code = code
+    with pytest.raises(SessionRefusedError, match=code):
+        world.flow.refresh(world.token)
+
+
+def test_a_failed_read_does_not_end_the_wait_for_an_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The command was sent: without its outcome, the next token would be lost."""
+    world = World()
+    get, failures = world.table.batch_get_item, [True]
+
+    def fail_once(**request: Any) -> Any:
+        if world.sent() and failures:
+            failures.pop()
+            raise UnavailableError("throttled")
+        return get(**request)
+
+    monkeypatch.setattr(world.table, "batch_get_item", fail_once)
+    world.flow.refresh(world.token)
+    assert failures == []
