@@ -30,7 +30,7 @@ ROLES: Final = {
     "console-write": "Beside the console's - what its actions do, with `--write`.",
     "exporter": "What `user-worker export` does.",
     "migrator": "What `user-worker migrate` does.",
-    "restorer": "What a person does who restores the table into a new one.",
+    "restorer": "Restore the table into a new one and repair it.",
     "break-glass": "Beside the operator's - what reads messages that dead letters do not show.",
 }
 """Each with its purpose, in one line."""
@@ -83,9 +83,11 @@ Parameters:
   RestoreInto:
     Type: String
     Default: none
-    AllowedPattern: "[A-Za-z0-9_.-]{3,255}"
+    AllowedPattern: "none|[A-Za-z0-9_.-]{0,247}restored[A-Za-z0-9_.-]{0,240}"
+    ConstraintDescription: none, or the name of a new table, which contains "restored".
     Description: >-
       The new table of a restore, which the restorer may write until it is in use; none otherwise.
+      Its name must contain "restored", so that it is not the first table.
 
 Rules:
   TheRestorerWritesNoTableInUse:

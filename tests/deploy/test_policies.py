@@ -242,7 +242,7 @@ def _as_list(value: Any) -> list[Any]:
 
 MANAGED = _managed()
 POLICIES = MANAGED | _inline()
-"""Every policy of IAM in deploy/: a new file or a new resource is in it by itself."""
+"""Every policy of IAM in deploy/: a new file or a new resource is included automatically."""
 
 
 def _allowed(policy: str, operation: str, asked: dict[str, Any]) -> bool:
@@ -396,3 +396,14 @@ def test_a_subscriber_may_subscribe_its_own_queues_only(
     asked = {"TopicArn": topic, "Protocol": protocol, "Endpoint": endpoint}
     used = {*uses("Subscribe", urlencode(asked).encode())}
     assert (Policy.of(role, SUBSCRIBER="x-").lacks(used) == []) is allowed
+
+
+def test_the_restorer_cannot_be_given_the_first_table() -> None:
+    """The parameter accepts the table of the runbook, and not that of resources.yaml."""
+    parameters = template("access")["Parameters"]
+    first = template("resources")["Parameters"]["TableName"]["Default"]
+    pattern = parameters["RestoreInto"]["AllowedPattern"]
+    accepted = ("none", "users-restored", "users-restored-2", f"{'x' * 247}restored")
+    assert all(re.fullmatch(pattern, each) for each in accepted)
+    refused = (first, "", "users-copy", f"users-restored/{first}", "*restored")
+    assert not any(re.fullmatch(pattern, each) for each in refused)
