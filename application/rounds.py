@@ -190,7 +190,10 @@ class _Decider:
             self._disputed |= {address.key for address in (email, after) if address}
 
     def _needs_one_of(self, items: AbstractSet[str], pending: PendingCommand) -> bool:
-        """Return True if a command needs one of the items, which are rarely any."""
+        """Return True if a command needs one of the items.
+
+        The set is usually empty, so it is checked first.
+        """
         return bool(items) and not items.isdisjoint(self._needed(pending))
 
     def _needed(self, pending: PendingCommand) -> set[str]:

@@ -96,7 +96,7 @@ class Console:
 
 
 def log_out(call: Call) -> Response:
-    """End the session of this browser; the cookie of another browser stays valid."""
+    """Delete the cookie of this browser; its value stays valid until the console restarts."""
     access, done = call.console.access, see_other("/")
     done.delete_cookie(access.cookie, path="/", httponly=True, samesite="strict")
     return done

@@ -9,17 +9,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
+from application.addresses import parse_address
 from application.command_id import new_command_id
 from application.repository import Outcome, Status
 from domain import commands as c
 from domain.handlers import Context, handle
 from domain.rules import example_of
 from domain.user import User
-from domain.values import EmailAddress, PasswordHash, TokenHash
+from domain.values import PasswordHash, TokenHash
 
 SOURCE: Final = "/samples"
-EMAIL: Final = EmailAddress.parse("ada@example.com")
-NEW_EMAIL: Final = EmailAddress.parse("ada@example.org")
+EMAIL: Final = parse_address("ada@example.com")
+NEW_EMAIL: Final = parse_address("ada@example.org")
 _STEP: Final = timedelta(minutes=1)
 
 

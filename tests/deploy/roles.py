@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import boto3
 import pytest
 
 from adapters.dynamodb import records
@@ -148,6 +149,8 @@ def as_role(somebody: Role) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in somebody.environment.items():
             patch.setenv(name, value)
+        # the default session keeps the credentials that it read first, also after this block
+        patch.setattr(boto3, "DEFAULT_SESSION", None)
         yield
 
 

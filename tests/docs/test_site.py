@@ -66,7 +66,7 @@ def test_the_search_finds_a_word_without_a_server(site: Path) -> None:
 
 
 def test_the_search_lists_decisions_after_pages_and_definitions_first(site: Path) -> None:
-    """Somebody who searches wants to know how it works, not how it became so."""
+    """The search ranks the other pages above the decisions."""
     script = (site / "search" / "search_index.js").read_text()
     pages = json.loads(script.removeprefix("var __index = "))["docs"]
     boosts = {each["location"].partition(".html")[0]: each.get("boost", 1) for each in pages}

@@ -50,6 +50,6 @@ PARSERS: Final[dict[str, Any]] = {
 }
 
 
-def become(fault: str) -> None:
+def install_fault(fault: str) -> None:
     """Turn this process into a worker with the given fault."""
     setattr(bootstrap, "MessageParser", PARSERS[fault])  # noqa: B010  # not for mypy to know

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from tests.e2e.faults import become
+from tests.e2e.faults import install_fault
 from worker.app import make_app
 from worker.settings import load_settings
 
-become(os.environ["APP_FAULT"])
+install_fault(os.environ["APP_FAULT"])
 
 app = make_app(load_settings())

@@ -113,7 +113,7 @@ def under_load(stream: Stream) -> None:
 
 
 def kill(worker: WorkerProcess) -> None:
-    """Kill a worker with its batches in hand."""
+    """Kill a worker while it processes batches."""
     worker.send_signal(signal.SIGKILL, group=True)
     assert worker.process.wait(10) == -signal.SIGKILL
 
