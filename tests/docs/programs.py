@@ -222,6 +222,14 @@ def _service(name: str) -> Any:
     return botocore.session.Session().get_service_model(name)
 
 
+@cache
+def _waiters(service: str) -> dict[str, str]:
+    """Return the operations of a service's waiters; both are named as on the command line."""
+    loader = botocore.session.Session().get_component("data_loader")
+    waiters = loader.load_service_model(service, "waiters-2")["waiters"]
+    return {xform_name(k, "-"): xform_name(v["operation"], "-") for k, v in waiters.items()}
+
+
 def _aws(arguments: list[str], _: Path) -> None:
     plain = [each for each in arguments if not each.startswith("$")]
     if len(plain) < 2:
@@ -237,6 +245,12 @@ def _aws(arguments: list[str], _: Path) -> None:
     except UnknownServiceError as error:
         raise CommandError(f"aws {service}: no such service") from error
     operations = {xform_name(each, "-"): each for each in model.operation_names}
+    if name == "wait":  # its options are those of the operation that it repeats
+        waiters = _waiters(service)
+        name, *options = options
+        if name not in waiters:
+            raise CommandError(f"aws {service} wait {name}: no such waiter")
+        name = waiters[name]
     if name not in operations:
         raise CommandError(f"aws {service} {name}: no such operation")
     shape = model.operation_model(operations[name]).input_shape

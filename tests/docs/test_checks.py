@@ -72,6 +72,11 @@ WRONG = {
     "a variable of make": ("takes no NOPE", "```sh\nmake run NOPE=1\n```"),
     "a test file": ("there is no", "```sh\nmake test ARGS=tests/nothing.py\n```"),
     "an operation": ("no such operation", "```sh\naws sqs send-massage --queue-url x\n```"),
+    "a waiter": ("no such waiter", "```sh\naws dynamodb wait table-exist --table-name x\n```"),
+    "a waiter's option": (
+        "no option --table",
+        "```sh\naws dynamodb wait table-exists --table x\n```",
+    ),
     "an operation's option": (
         "no option --queue-urn",
         "```sh\nA=1 aws sqs send-message --queue-urn x\n```",
