@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from operations.dead_letters.processing import Result
 
 ACTIONS: Final = ("retry", "delete")
+SHOWN_GROUPS: Final = 500
+"""Maximum number of groups of a page, the largest first; anyone may have written the reasons."""
 REASONS: Final = frozenset(
     {
         *(BY_SQS, NOT_PERMITTED, UNKNOWN_TYPE, REUSED_ID.code, OTHER_FIRST.code),
@@ -136,6 +138,7 @@ def page(call: Call) -> Response:
     shelf = call.console.letters
     listing, everything = shelf.first(call.console.aws), shelf.counted
     groups = group_letters(listing.letters) if everything is None else everything.groups
+    shown = groups[:SHOWN_GROUPS]
     return call.page(
         "dead_letters.html",
         groups=[
@@ -144,8 +147,9 @@ def page(call: Call) -> Response:
                 Selection("", each.reason, each.command).query(shelf),
                 each,
             )
-            for each in groups
+            for each in shown
         ],
+        more=len(groups) - len(shown),
         listing=listing,
         counted=everything,
         counted_at=everything and datetime.fromtimestamp(everything.at, UTC),

@@ -13,6 +13,8 @@ from uuid import uuid4
 
 import structlog
 
+from adapters.aws.client import error_code
+from operations.dead_letters.processing import DeadLetterError
 from operations.progress import Advance
 from worker.cli_errors import explain
 from worker.errors import CliError, one_line
@@ -110,6 +112,10 @@ def _run(job: Job, work: Work) -> None:
         known = explain(error)
         if known is None:
             logger.exception("console_action_failed", action=job.title, job=job.job_id)
+        else:  # its text may come from a letter, unless the class promises that it does not
+            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+            reason = str(cause) if isinstance(cause, DeadLetterError) else error_code(cause)
+            logger.warning("console_action_failed", action=job.title, job=job.job_id, reason=reason)
         job.error = str(known or one_line(error))
     failed = job.error is not None
     logger.info("console_action_ended", action=job.title, job=job.job_id, failed=failed)

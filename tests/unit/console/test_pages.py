@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
+from console import dead_letters
 from console.jobs import Job, Jobs
 from domain.commands import COMMANDS
 from domain.events import CommandDeadLettered
@@ -377,3 +378,17 @@ def test_no_error_of_a_page_names_an_option_of_the_terminal(
     assert answer.status in {400, 404}
     [problem] = re.findall(r'<p class="problem" role="alert">(.*?)</p>', answer.text)
     assert not OPTION.search(problem), problem
+
+
+def test_a_page_shows_a_bounded_number_of_groups(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anyone who may write to the queue chooses the reasons, so there can be any number."""
+    monkeypatch.setattr(dead_letters, "SHOWN_GROUPS", 2)
+    for code in ("First", "First", "Second", "Second", "Third"):
+        put_letter(browser, "a letter", code)
+    page = browser.get("/dead-letters").text
+    assert "First" in page
+    assert "Second" in page
+    assert "Third" not in page
+    assert "1 smaller group more" in page
