@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import ResourceNames
 from tests.e2e.system import PREFORK, THREADS
 from tests.e2e.worker_process import Queues, WorkerProcess, eventually, worker
+from worker.transport.receiver import SHORTEST_POLL
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws]
 
@@ -48,11 +49,16 @@ def _batches(running: WorkerProcess) -> list[dict[str, Any]]:
 
 
 def _warm(queues: Queues, running: WorkerProcess) -> int:
-    """Handle a first message, so that the worker polls; return the number of batches."""
+    """Handle a first message, so that the worker polls; return the number of batches.
+
+    The worker counts the pause before a poll as part of the wait of messages that the poll returns
+    at once, so this waits until the current poll has begun with an empty queue.
+    """
     running.ready()
     sent = queues.send({})
     eventually(lambda: {*sent} <= {*running.handled()}, what="the first message")
     eventually(queues.empty, what="an empty queue")
+    time.sleep(2 * SHORTEST_POLL)
     return len(running.records("start"))
 
 
