@@ -7,9 +7,6 @@ answers for AWS (as in `benchmarks.telemetry_cost`). The kinds take turns in any
 else the machine does weighs on all alike. Their producer is the last one of its file. The second
 figure of a kind is the median of the ratios of each turn to the turn of the first kind beside it,
 which does not depend on slow changes of the machine.
-
-`--before TREE` compares the kind of a worker in production with another checkout, in processes that
-take turns, by the least time of each.
 """
 
 from __future__ import annotations
@@ -52,12 +49,11 @@ class Kind:
 
 
 NEITHER: Final = "every sender permitted, plain fingerprints"
-PRODUCTION: Final = "both, 8 producers"
 KINDS: Final[dict[str, Kind]] = {
     NEITHER: Kind(keyed=False),
     "keyed fingerprints": Kind(),
     "permissions of 8 producers": Kind(8, keyed=False),
-    PRODUCTION: Kind(8),
+    "both, 8 producers": Kind(8),
     "both, 100 producers": Kind(100),
 }
 
@@ -198,25 +194,6 @@ def compare(rounds: list[dict[str, list[float]]]) -> None:
         print(f"| {name} | {median(turns):.3f} | {middle} | {spread} |", flush=True)
 
 
-def compare_with(before: Path, url: str, batches: int, rounds: int) -> None:
-    """Print the least time of another checkout, and of this one with everything on."""
-    from benchmarks import telemetry_cost  # noqa: PLC0415 - not of the measured process
-
-    least = {"before": float("inf"), "now": float("inf")}
-    ratios = []
-    for _ in range(rounds):
-        old = telemetry_cost.spawn(before, url, batches, all_kinds=False)["off"]
-        turns = spawn(url, batches, [PRODUCTION])[PRODUCTION]
-        new = sum(turns) / len(turns)
-        ratios.append(new / old)
-        least = {"before": min(least["before"], old), "now": min(least["now"], new)}
-    print(
-        f"\nleast ms: before {least['before']:.3f}, now {least['now']:.3f} "
-        f"({(least['now'] / least['before'] - 1) * 100:+.1f} %); "
-        f"median of {rounds} rounds: {(median(ratios) - 1) * 100:+.1f} %"
-    )
-
-
 def main() -> None:
     """Measure, and print tables."""
     from benchmarks.arguments import (  # noqa: PLC0415 - not of the measured process
@@ -229,19 +206,14 @@ def main() -> None:
     parser = OneLineParser(prog="python -m benchmarks.permissions_cost", description=__doc__)
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--kinds", type=json.loads, help=argparse.SUPPRESS)
-    parser.add_argument("--before", type=Path, help="another checkout, to compare with")
     parser.add_argument("--rounds", type=whole_number(1), default=5, help="number of rounds")
     parser.add_argument("--batches", type=whole_number(TURN), default=300, help="batches per round")
     given = parser.parse_args()
-    if given.before and not (given.before / "worker").is_dir():
-        parser.error(f"--before: {given.before} is not a checkout of this project")
     if given.measure:
         sys.stdout.write(json.dumps(measure(given.measure, given.kinds)))
         return
     with errors_in_one_line(parser.prog), serving() as url:
         compare([spawn(url, given.batches, list(KINDS)) for _ in range(given.rounds)])
-        if given.before:
-            compare_with(given.before, url, given.batches, given.rounds)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,6 @@ def test_a_program_runs(aws_endpoint: str, module: str, arguments: list[str], pr
         ("benchmarks.telemetry_cost", ["--batches=0"]),
         ("benchmarks.telemetry_cost", ["--before=nowhere"]),
         ("benchmarks.permissions_cost", ["--batches=0"]),
-        ("benchmarks.permissions_cost", ["--before=nowhere"]),
         ("benchmarks.console_cost", ["--seconds=1"]),
         ("benchmarks.console_pages", ["--letters=1"]),
         ("benchmarks.reader_cache", ["--users=0"]),
