@@ -85,17 +85,20 @@ def store(browser: Browser, text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_stored_texts_are_shown_harmlessly(browser: Browser, text: str) -> None:
-    """On each page that shows them, and in full, except for control characters."""
+    """On each page that shows them, and in full, except for control characters.
+
+    A page that does not show them shows what it is about.
+    """
     store(browser, text)
     letter = put_letter(browser, json.dumps({"type": text, "data": text, "id": text}))
     paths = {
         f"/users/{uid('ada')}": escape(printable(text)),
-        f"/commands/{uid('register ada')}?user={uid('ada')}": "",
+        f"/commands/{uid('register ada')}?user={uid('ada')}": uid("register ada"),
         "/outbox?parked=1": escape(printable(text)),
-        "/outbox": "",
-        "/": "",
-        "/dead-letters": "",
-        f"/dead-letters/{letter}": "",
+        "/outbox": "Outbox",
+        "/": "Overview",
+        "/dead-letters": "NotJson",
+        f"/dead-letters/{letter}": letter,
     }
     for path, contained in paths.items():
         answer = browser.get(path)
