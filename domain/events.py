@@ -384,48 +384,8 @@ class CommandDeadLettered(Event, category="command"):
     ]
 
 
-EVENTS: dict[str, type[Event]] = {
-    event.type: event
-    for event in (
-        UserRegistered,
-        UserCreated,
-        ProfileUpdated,
-        EmailVerificationRequested,
-        EmailVerified,
-        EmailChangeRequested,
-        EmailChangeCancelled,
-        EmailChanged,
-        PasswordChanged,
-        PasswordHashUpgraded,
-        PasswordResetRequested,
-        PasswordReset,
-        SessionStarted,
-        RefreshTokenRotated,
-        SessionRevoked,
-        OtherSessionsRevoked,
-        AllSessionsRevoked,
-        RefreshTokenReuseDetected,
-        LoginFailed,
-        UserLocked,
-        UserUnlocked,
-        TwoFactorEnabled,
-        TwoFactorDisabled,
-        RecoveryCodeUsed,
-        RecoveryCodesRegenerated,
-        TermsAccepted,
-        RoleAssigned,
-        RoleRevoked,
-        UserBanned,
-        UserUnbanned,
-        UserDeactivated,
-        UserReactivated,
-        UserErased,
-        CommandRejected,
-        CommandHadNoEffect,
-        CommandDeadLettered,
-    )
-}
-"""Every event by its message type."""
+EVENTS: dict[str, type[Event]] = {event.type: event for event in Event.__subclasses__()}
+"""Every event by its message type, in the order of the definitions; see `COMMANDS`."""
 
 PERSONAL_FIELDS = frozenset(
     field.name for event in EVENTS.values() for field in fields_of(event) if field.personal

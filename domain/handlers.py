@@ -1,7 +1,7 @@
 """Decide commands: first the common rules, then those of the aggregate. All functions are pure.
 
-`handle` is the only entry point. The handler of a command passes its method of the aggregate the
-arguments it needs; `_HANDLERS` and `_CREATORS` map each command to its handler.
+`handle` is the only entry point. `_change` passes to the aggregate's method of each command the
+arguments that it needs.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from domain import commands as c
 from domain.errors import RejectedError, RejectionCode
 from domain.events import (
     CommandHadNoEffect,
     CommandRejected,
-    Event,
     RecordedEvent,
     UserCreated,
     UserRegistered,
@@ -25,7 +23,6 @@ from domain.policy import ACCESS_COMMAND_AGE, DEFAULT_POLICY, UserPolicy
 from domain.sessions import RefreshToken, Session
 from domain.tokens import OneTimeToken
 from domain.user import Events, SecondFactor, User
-from domain.values import EmailAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +71,15 @@ def handle(envelope: c.CommandEnvelope, user: User | None, context: Context) -> 
         else:
             events = _apply(envelope, user, context)
     except RejectedError as rejected:
-        refusal = _refusal(envelope, rejected.code)
+        event = CommandRejected(envelope.command_id, envelope.type, rejected.code.value)
+        refusal = RecordedEvent.of(event, sequence=None)
         if user is None or not rejected.events:
             return Decision(user, (refusal,), rejected.code, changed=False)
         recorded = user.record(rejected.events, context.now)
         return Decision(user, (*recorded, refusal), rejected.code, changed=True)
     if user is None or not events:
-        return Decision(user, (_no_effect(envelope),), None, changed=False)
+        no_effect = CommandHadNoEffect(envelope.command_id, envelope.type)
+        return Decision(user, (RecordedEvent.of(no_effect, sequence=None),), None, changed=False)
     return Decision(user, user.record(events, context.now), None, changed=True)
 
 
@@ -116,7 +115,20 @@ def _create(
         raise RejectedError(code)
     _check_version(envelope, 0)
     assert envelope.user_id is not None  # the boundary derives one where the subject is left out
-    return _CREATORS[type(envelope.command)](envelope.user_id, envelope.command, context)
+    command = envelope.command
+    assert isinstance(command, c.RegisterUser | c.CreateUser)
+    email = command.email
+    if email.key in context.addresses:
+        raise RejectedError(RejectionCode.EMAIL_TAKEN)
+    created = User.create(
+        envelope.user_id, email, command.password_hash, context.now, **_profile(command)
+    )
+    if isinstance(command, c.RegisterUser):
+        return created, (UserRegistered(email.value),)
+    created.initialize(
+        command.roles, email_verified=bool(command.email_verified), created_at=command.created_at
+    )
+    return created, (UserCreated(email.value, created.roles, created.email_verified),)
 
 
 def _apply(envelope: c.CommandEnvelope, user: User | None, context: Context) -> Events:
@@ -132,7 +144,7 @@ def _apply(envelope: c.CommandEnvelope, user: User | None, context: Context) -> 
     if user.erased and not _lifts_remaining_ban(envelope, user, context):
         raise RejectedError(RejectionCode.USER_ERASED)
     _check_version(envelope, user.version)
-    return _HANDLERS[type(command)](user, command, context)
+    return _change(user, command, context)
 
 
 def _lifts_remaining_ban(envelope: c.CommandEnvelope, user: User, context: Context) -> bool:
@@ -150,57 +162,9 @@ def _is_named(envelope: c.CommandEnvelope, user: User) -> bool:
     return named is None or (user.email is not None and user.email.key == named.key)
 
 
-def _refusal(envelope: c.CommandEnvelope, code: RejectionCode) -> RecordedEvent:
-    return _unnumbered(CommandRejected(envelope.command_id, envelope.type, code.value))
-
-
-def _no_effect(envelope: c.CommandEnvelope) -> RecordedEvent:
-    return _unnumbered(CommandHadNoEffect(envelope.command_id, envelope.type))
-
-
-def _unnumbered(event: Event) -> RecordedEvent:
-    return RecordedEvent.of(event, sequence=None)
-
-
-# --- registration ---
-
-
-def _check_unowned(email: EmailAddress, context: Context) -> None:
-    if email.key in context.addresses:
-        raise RejectedError(RejectionCode.EMAIL_TAKEN)
-
-
 def _profile(command: c.RegisterUser | c.CreateUser | c.UpdateProfile) -> dict[str, str | None]:
     names = ("first_name", "last_name", "locale", "time_zone")
     return {name: getattr(command, name) for name in names}
-
-
-def _register(user_id: str, command: c.RegisterUser, context: Context) -> tuple[User, Events]:
-    _check_unowned(command.email, context)
-    user = User.create(
-        user_id, command.email, command.password_hash, context.now, **_profile(command)
-    )
-    return user, (UserRegistered(command.email.value),)
-
-
-def _create_user(user_id: str, command: c.CreateUser, context: Context) -> tuple[User, Events]:
-    _check_unowned(command.email, context)
-    user = User.create(
-        user_id, command.email, command.password_hash, context.now, **_profile(command)
-    )
-    user.initialize(
-        command.roles,
-        email_verified=bool(command.email_verified),
-        created_at=command.created_at,
-    )
-    return user, (UserCreated(command.email.value, user.roles, user.email_verified),)
-
-
-# --- profile and e-mail ---
-
-
-def _update_profile(user: User, command: c.UpdateProfile, _: Context) -> Events:
-    return user.update_profile(**_profile(command))
 
 
 def _token(
@@ -211,190 +175,94 @@ def _token(
     return OneTimeToken.issued(command.token_hash, command.expires_at, context.now, longest)
 
 
-def _request_verification(
-    user: User, command: c.RequestEmailVerification, context: Context
-) -> Events:
-    token = _token(command, context, context.policy.verification_lifetime)
-    return user.request_email_verification(command.token_id, token)
-
-
-def _verify_email(user: User, command: c.VerifyEmail, context: Context) -> Events:
-    return user.verify_email(command.token_hash, context.now)
-
-
-def _request_email_change(user: User, command: c.RequestEmailChange, context: Context) -> Events:
-    user.check_credential(command.credential_version)
-    token = _token(command, context, context.policy.email_change_lifetime)
-    return user.request_email_change(command.new_email, command.token_id, token, context.addresses)
-
-
-def _confirm_email_change(user: User, command: c.ConfirmEmailChange, context: Context) -> Events:
-    return user.confirm_email_change(command.token_hash, context.addresses, context.now)
-
-
-def _cancel_email_change(user: User, _: c.CancelEmailChange, __: Context) -> Events:
-    return user.cancel_email_change()
-
-
-def _accept_terms(user: User, command: c.AcceptTerms, context: Context) -> Events:
-    return user.accept_terms(command.document, command.version, context.now)
-
-
-# --- password ---
-
-
-def _change_password(user: User, command: c.ChangePassword, _: Context) -> Events:
-    return user.change_password(command.password_hash, command.credential_version)
-
-
-def _upgrade_password_hash(user: User, command: c.UpgradePasswordHash, _: Context) -> Events:
-    return user.upgrade_password_hash(command.password_hash, command.credential_version)
-
-
-def _request_reset(user: User, command: c.RequestPasswordReset, context: Context) -> Events:
-    token = _token(command, context, context.policy.reset_lifetime)
-    return user.request_password_reset(command.token_id, token)
-
-
-def _reset_password(user: User, command: c.ResetPassword, context: Context) -> Events:
-    return user.reset_password(command.token_hash, command.password_hash, context.now)
-
-
-# --- sessions and logins ---
-
-
-def _start_session(user: User, command: c.StartSession, context: Context) -> Events:
-    session = Session.new(
-        command.session_id,
-        RefreshToken(command.refresh_family_hash, command.refresh_token_hash),
-        command.expires_at,
-        command.methods,
-        command.device,
-    )
-    factor = SecondFactor(command.totp_step, command.recovery_code_hash)
-    return user.start_session(
-        session, command.credential_version, factor, context.now, context.policy
-    )
-
-
-def _rotate(user: User, command: c.RotateRefreshToken, context: Context) -> Events:
-    return user.rotate_refresh_token(
-        command.session_id,
-        RefreshToken(command.refresh_family_hash, command.refresh_token_hash),
-        command.next_refresh_token_hash,
-        command.expires_at,
-        now=context.now,
-        policy=context.policy,
-    )
-
-
-def _revoke_session(user: User, command: c.RevokeSession, context: Context) -> Events:
-    return user.revoke_session(command.session_id, context.now)
-
-
-def _revoke_other_sessions(user: User, command: c.RevokeOtherSessions, context: Context) -> Events:
-    return user.revoke_other_sessions(command.session_id, context.now)
-
-
-def _revoke_all_sessions(user: User, _: c.RevokeAllSessions, __: Context) -> Events:
-    return user.revoke_all_sessions()
-
-
-def _record_failure(user: User, command: c.RecordLoginFailure, context: Context) -> Events:
-    return user.record_login_failure(command.stage or "password", context.now, context.policy)
-
-
-def _unlock(user: User, _: c.UnlockUser, __: Context) -> Events:
-    return user.unlock()
-
-
-# --- second factor and roles ---
-
-
-def _enable_two_factor(user: User, command: c.EnableTwoFactor, _: Context) -> Events:
-    user.check_credential(command.credential_version)
-    return user.enable_two_factor(command.secret_ciphertext, command.recovery_code_hashes)
-
-
-def _disable_two_factor(user: User, _: c.DisableTwoFactor, __: Context) -> Events:
-    return user.disable_two_factor()
-
-
-def _use_recovery_code(user: User, command: c.UseRecoveryCode, context: Context) -> Events:
-    return user.use_recovery_code(command.code_hash, context.now, context.policy)
-
-
-def _regenerate_recovery_codes(
-    user: User, command: c.RegenerateRecoveryCodes, _: Context
-) -> Events:
-    user.check_credential(command.credential_version)
-    return user.regenerate_recovery_codes(command.recovery_code_hashes)
-
-
-def _assign_role(user: User, command: c.AssignRole, _: Context) -> Events:
-    return user.assign_role(command.role)
-
-
-def _revoke_role(user: User, command: c.RevokeRole, _: Context) -> Events:
-    return user.revoke_role(command.role)
-
-
-# --- status and privacy ---
-
-
-def _ban(user: User, command: c.BanUser, context: Context) -> Events:
-    return user.impose_ban(command.reason, command.until, context.now)
-
-
-def _unban(user: User, _: c.UnbanUser, context: Context) -> Events:
-    return user.lift_ban(context.now)
-
-
-def _deactivate(user: User, command: c.DeactivateUser, _: Context) -> Events:
-    return user.deactivate(command.reason)
-
-
-def _reactivate(user: User, _: c.ReactivateUser, __: Context) -> Events:
-    return user.reactivate()
-
-
-def _erase(user: User, _: c.EraseUser, context: Context) -> Events:
-    return user.erase(context.now, context.hash_address)
-
-
-_CREATORS: dict[type[c.Command], Callable[[str, Any, Context], tuple[User, Events]]] = {
-    c.RegisterUser: _register,
-    c.CreateUser: _create_user,
-}
-
-_HANDLERS: dict[type[c.Command], Callable[[User, Any, Context], Events]] = {
-    c.UpdateProfile: _update_profile,
-    c.RequestEmailVerification: _request_verification,
-    c.VerifyEmail: _verify_email,
-    c.RequestEmailChange: _request_email_change,
-    c.ConfirmEmailChange: _confirm_email_change,
-    c.CancelEmailChange: _cancel_email_change,
-    c.AcceptTerms: _accept_terms,
-    c.ChangePassword: _change_password,
-    c.UpgradePasswordHash: _upgrade_password_hash,
-    c.RequestPasswordReset: _request_reset,
-    c.ResetPassword: _reset_password,
-    c.StartSession: _start_session,
-    c.RotateRefreshToken: _rotate,
-    c.RevokeSession: _revoke_session,
-    c.RevokeOtherSessions: _revoke_other_sessions,
-    c.RevokeAllSessions: _revoke_all_sessions,
-    c.RecordLoginFailure: _record_failure,
-    c.UnlockUser: _unlock,
-    c.EnableTwoFactor: _enable_two_factor,
-    c.DisableTwoFactor: _disable_two_factor,
-    c.UseRecoveryCode: _use_recovery_code,
-    c.RegenerateRecoveryCodes: _regenerate_recovery_codes,
-    c.AssignRole: _assign_role,
-    c.RevokeRole: _revoke_role,
-    c.BanUser: _ban,
-    c.UnbanUser: _unban,
-    c.DeactivateUser: _deactivate,
-    c.ReactivateUser: _reactivate,
-    c.EraseUser: _erase,
-}
+def _change(user: User, command: c.Command, context: Context) -> Events:  # noqa: C901, PLR0911, PLR0912 - a table
+    """Call the aggregate's method of a command; the most frequent commands come first."""
+    now, policy = context.now, context.policy
+    match command:
+        case c.UpdateProfile():
+            return user.update_profile(**_profile(command))
+        # --- sessions and logins ---
+        case c.StartSession():
+            session = Session.new(
+                command.session_id,
+                RefreshToken(command.refresh_family_hash, command.refresh_token_hash),
+                command.expires_at,
+                command.methods,
+                command.device,
+            )
+            factor = SecondFactor(command.totp_step, command.recovery_code_hash)
+            return user.start_session(session, command.credential_version, factor, now, policy)
+        case c.RotateRefreshToken():
+            return user.rotate_refresh_token(
+                command.session_id,
+                RefreshToken(command.refresh_family_hash, command.refresh_token_hash),
+                command.next_refresh_token_hash,
+                command.expires_at,
+                now=now,
+                policy=policy,
+            )
+        case c.RecordLoginFailure():
+            return user.record_login_failure(command.stage or "password", now, policy)
+        case c.RevokeSession():
+            return user.revoke_session(command.session_id, now)
+        case c.RevokeOtherSessions():
+            return user.revoke_other_sessions(command.session_id, now)
+        case c.RevokeAllSessions():
+            return user.revoke_all_sessions()
+        case c.UnlockUser():
+            return user.unlock()
+        # --- e-mail ---
+        case c.RequestEmailVerification():
+            token = _token(command, context, policy.verification_lifetime)
+            return user.request_email_verification(command.token_id, token)
+        case c.VerifyEmail():
+            return user.verify_email(command.token_hash, now)
+        case c.RequestEmailChange():
+            user.check_credential(command.credential_version)
+            token = _token(command, context, policy.email_change_lifetime)
+            return user.request_email_change(
+                command.new_email, command.token_id, token, context.addresses
+            )
+        case c.ConfirmEmailChange():
+            return user.confirm_email_change(command.token_hash, context.addresses, now)
+        case c.CancelEmailChange():
+            return user.cancel_email_change()
+        # --- password ---
+        case c.ChangePassword():
+            return user.change_password(command.password_hash, command.credential_version)
+        case c.UpgradePasswordHash():
+            return user.upgrade_password_hash(command.password_hash, command.credential_version)
+        case c.RequestPasswordReset():
+            token = _token(command, context, policy.reset_lifetime)
+            return user.request_password_reset(command.token_id, token)
+        case c.ResetPassword():
+            return user.reset_password(command.token_hash, command.password_hash, now)
+        # --- second factor, roles and terms ---
+        case c.EnableTwoFactor():
+            user.check_credential(command.credential_version)
+            return user.enable_two_factor(command.secret_ciphertext, command.recovery_code_hashes)
+        case c.DisableTwoFactor():
+            return user.disable_two_factor()
+        case c.UseRecoveryCode():
+            return user.use_recovery_code(command.code_hash, now, policy)
+        case c.RegenerateRecoveryCodes():
+            user.check_credential(command.credential_version)
+            return user.regenerate_recovery_codes(command.recovery_code_hashes)
+        case c.AssignRole():
+            return user.assign_role(command.role)
+        case c.RevokeRole():
+            return user.revoke_role(command.role)
+        case c.AcceptTerms():
+            return user.accept_terms(command.document, command.version, now)
+        # --- status and privacy ---
+        case c.BanUser():
+            return user.impose_ban(command.reason, command.until, now)
+        case c.UnbanUser():
+            return user.lift_ban(now)
+        case c.DeactivateUser():
+            return user.deactivate(command.reason)
+        case c.ReactivateUser():
+            return user.reactivate()
+        case c.EraseUser():
+            return user.erase(now, context.hash_address)
+    raise TypeError(f"{command.type} has no case in domain.handlers")

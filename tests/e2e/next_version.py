@@ -19,7 +19,7 @@ from application.messages import MessageParser
 from application.messages.upcasting import FormerCommand
 from domain import handlers
 from domain.commands import COMMANDS, AnyRoleName, BanUser, Command, EndTime, Reason
-from domain.user import Ban
+from domain.user import Ban, Events, User
 from operations.migration.kinds import KINDS, Kind
 from worker import bootstrap
 
@@ -105,7 +105,7 @@ KINDS_NEXT: Final[Mapping[str, Kind]] = {
 # --- the release ---------------------------------------------------------------------------
 
 
-def _ban(user: Any, asked: BanUserV2, context: Any) -> Any:
+def _ban(user: User, asked: BanUserV2, context: handlers.Context) -> Events:
     events = user.impose_ban(asked.reason, asked.until, context.now)
     if events:
         user.ban = GroundedBan(asked.reason, asked.until, asked.ground)
@@ -122,5 +122,11 @@ def become(release: str) -> None:
         setattr(mapper, name, value)
     parser: Any = lambda roles: MessageParser(roles, COMMANDS_NEXT, FORMER)  # noqa: E731
     setattr(bootstrap, "MessageParser", parser)  # noqa: B010  # not for mypy to know
-    by_type: Any = handlers._HANDLERS
-    by_type[BanUserV2] = _ban
+    known_change = handlers._change
+
+    def change(user: User, command: Command, context: handlers.Context) -> Events:
+        if isinstance(command, BanUserV2):
+            return _ban(user, command, context)
+        return known_change(user, command, context)
+
+    setattr(handlers, "_change", change)  # noqa: B010  # as above

@@ -18,6 +18,7 @@ from application.messages.upcasting import FormerCommand
 from application.ports import CommandKey
 from domain import handlers
 from domain.commands import COMMANDS, AnyRoleName, BanUser, Command, EndTime, Reason, message_type
+from domain.user import Events, User
 from tests.builders import message, uid
 from tests.unit.application.messages.examples import PARSER
 from tests.unit.application.test_batch import World, command, registration
@@ -56,11 +57,14 @@ def after(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """The same store, with a worker that knows version 2."""
     deployed = World(store=world.store)
     deployed.handler._parser = AFTER
-    monkeypatch.setitem(
-        handlers._HANDLERS,
-        BanUserV2,
-        lambda user, asked, context: user.impose_ban(asked.reason, asked.until, context.now),
-    )
+    known_change = handlers._change
+
+    def change(user: User, asked: Command, context: handlers.Context) -> Events:
+        if isinstance(asked, BanUserV2):
+            return user.impose_ban(asked.reason, asked.until, context.now)
+        return known_change(user, asked, context)
+
+    monkeypatch.setattr(handlers, "_change", change)
     return deployed
 
 
