@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
 MAX_BATCH: Final = 10
@@ -12,78 +12,34 @@ FIFO_SUFFIX: Final = ".fifo"
 """Suffix of the name of a FIFO queue or topic."""
 
 
-class RawMessage(Protocol):
-    """One message as received, with the receipt that alone can acknowledge it."""
+@dataclass(frozen=True, slots=True)
+class RawMessage:
+    """One message as received. Times are seconds since the epoch."""
 
-    @property
-    def message_id(self) -> str:
-        """SQS's id, the same at every delivery."""
-        ...
-
-    @property
-    def receipt(self) -> str:
-        """The receipt handle of this delivery."""
-        ...
-
-    @property
-    def body(self) -> str:
-        """The text as sent."""
-        ...
-
-    @property
-    def receives(self) -> int:
-        """ApproximateReceiveCount: 1 on the first delivery."""
-        ...
-
-    @property
-    def sent_at(self) -> float:
-        """When it was sent, in seconds since the epoch."""
-        ...
-
-    @property
-    def original_sent_at(self) -> float | None:
-        """When it was first sent, in seconds since the epoch, if a redrive states it."""
-        ...
-
-    @property
-    def first_received_at(self) -> float | None:
-        """When it was first received, in seconds since the epoch, if SQS reports it."""
-        ...
-
-    @property
-    def received_at(self) -> float:
-        """When it was received, in seconds since the epoch."""
-        ...
-
-    @property
-    def group_id(self) -> str | None:
-        """MessageGroupId."""
-        ...
-
-    @property
-    def principal(self) -> str | None:
-        """The unique id of the role or user that sent it, if the queue reports it."""
-        ...
-
-    @property
-    def first_principal(self) -> str | None:
-        """The principal that first sent it, if a redrive states one; any sender can state one."""
-        ...
-
-    @property
-    def edited_original(self) -> str | None:
-        """The redacted body before an operator corrected the command."""
-        ...
-
-    @property
-    def redrives(self) -> int:
-        """How often the message was redriven from the dead-letter queue."""
-        ...
-
-    @property
-    def trace(self) -> str | None:
-        """The `traceparent` of the receive call, if that call is traced."""
-        ...
+    message_id: str
+    """SQS's id, the same at every delivery."""
+    receipt: str
+    """The receipt handle of this delivery, which alone can acknowledge the message."""
+    body: str
+    receives: int
+    """ApproximateReceiveCount: 1 on the first delivery."""
+    sent_at: float
+    received_at: float
+    group_id: str | None
+    trace: str | None = field(default=None, kw_only=True)
+    """The `traceparent` of the receive call, if that call is traced."""
+    redrives: int = 0
+    """Number of redrives of the message from the dead-letter queue."""
+    original_sent_at: float | None = None
+    """When it was first sent, if a redrive states it."""
+    first_received_at: float | None = None
+    """When it was first received, if SQS reports it."""
+    principal: str | None = None
+    """The unique id of the role or user that sent it, from SenderId."""
+    first_principal: str | None = None
+    """The principal that first sent it, if a redrive states one; any sender can state one."""
+    edited_original: str | None = None
+    """The redacted body before an operator corrected the command."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -37,7 +36,13 @@ from adapters.sqs.dead_letters import (
     render_original,
     stated_principal,
 )
-from application.queue_port import FIFO_SUFFIX, CommandQueue, DeadLetterMessage, Failures
+from application.queue_port import (
+    FIFO_SUFFIX,
+    CommandQueue,
+    DeadLetterMessage,
+    Failures,
+    RawMessage,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -69,32 +74,6 @@ class SqsError(Exception):
 
 class QueueMissingError(SqsError, LookupError):
     """The queue, or its dead-letter queue, does not exist."""
-
-
-@dataclass(frozen=True, slots=True)
-class SqsMessage:
-    """One received message. Times are seconds since the epoch."""
-
-    message_id: str
-    receipt: str
-    body: str
-    receives: int
-    sent_at: float
-    received_at: float
-    group_id: str | None
-    trace: str | None = field(default=None, kw_only=True)
-    """The `traceparent` of the receive call, if that call is traced."""
-    redrives: int = 0
-    """Number of redrives of the message from the dead-letter queue."""
-    original_sent_at: float | None = None
-    """When it was first sent, if a redrive states it."""
-    first_received_at: float | None = None
-    principal: str | None = None
-    """The unique id of the role or user that sent it, from SenderId."""
-    first_principal: str | None = None
-    """The principal that first sent it, if a redrive states one."""
-    edited_original: str | None = None
-    """The redacted body before an operator corrected the command."""
 
 
 def make_client(wait_seconds: int) -> SQSClient:
@@ -151,7 +130,7 @@ class SqsCommandQueue(CommandQueue):
 
     def receive(
         self, max_messages: int, wait_seconds: int, visibility_timeout: int | None = None
-    ) -> Sequence[SqsMessage]:
+    ) -> Sequence[RawMessage]:
         """Wait up to `wait_seconds` (0-20) for messages; return up to `max_messages` (1-10).
 
         They are invisible to others for `visibility_timeout` seconds, or the queue's own timeout.
@@ -288,10 +267,10 @@ class SqsCommandQueue(CommandQueue):
         return self._urls[queue]
 
 
-def _message(row: Mapping[str, Any], now: float) -> SqsMessage:
+def _message(row: Mapping[str, Any], now: float) -> RawMessage:
     attributes = row.get("Attributes") or {}
     first = attributes.get("ApproximateFirstReceiveTimestamp")
-    return SqsMessage(
+    return RawMessage(
         message_id=row.get("MessageId", ""),
         receipt=row["ReceiptHandle"],
         body=row.get("Body", ""),

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsError, SqsMessage
+from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsError
 from adapters.sqs.dead_letters import time_text
-from application.queue_port import CommandQueue, DeadLetterMessage
+from application.queue_port import CommandQueue, DeadLetterMessage, RawMessage
 from tests.conftest import ResourceNames
 from tests.e2e.proxy import Denied, FaultyProxy, HalfAnswer, Junk, Reset, Unavailable
 from tests.e2e.worker_process import Queues
@@ -127,7 +127,7 @@ def test_a_dead_letter_keeps_the_time_when_its_message_was_first_sent(
 def test_big_dead_letters_do_not_hinder_each_other(queues: Queues) -> None:
     """A call carries 256 KiB in total; a message of the maximum size is sent all the same."""
     queue = _open(queues)
-    message = SqsMessage("id", "r", "", 1, 0.0, time.time(), None)
+    message = RawMessage("id", "r", "", 1, 0.0, time.time(), None)
     sizes = [150 * KIB, 150 * KIB, 10, 256 * KIB - 20, 10]
     letters = [
         DeadLetterMessage(replace(message, receipt=str(n), body="x" * size), "Malformed", "-", None)

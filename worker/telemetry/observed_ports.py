@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from application.observer import NULL_OBSERVER, WorkerObserver
 from application.outbox import (
@@ -139,8 +139,7 @@ class ObservedQueue(CommandQueue):
         trace = self._observer.received(self._name, len(messages), started)
         if trace is None:
             return messages
-        received: Sequence[Any] = messages  # they are dataclasses, which the port does not declare
-        return [replace(message, trace=trace) for message in received]
+        return [replace(message, trace=trace) for message in messages]
 
     def delete(self, receipts: Sequence[str]) -> Failures:
         """See the port."""

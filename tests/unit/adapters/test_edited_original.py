@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from adapters.sqs.command_queue import SqsMessage
 from adapters.sqs.dead_letters import (
     EDITED,
     MAX_EDITED,
@@ -14,7 +13,7 @@ from adapters.sqs.dead_letters import (
     render_letter,
     without_personal_data,
 )
-from application.queue_port import DeadLetterMessage
+from application.queue_port import DeadLetterMessage, RawMessage
 
 BAN = {
     "specversion": "1.0",
@@ -37,7 +36,7 @@ def test_the_body_before_a_correction_reaches_the_next_dead_letter() -> None:
     assert str(BAN["id"]) in before
     assert "fraud" not in before
     assert edited_original(attributes(before)) == before
-    message = SqsMessage("m", "r", "{}", 1, 0.0, 0.0, None, edited_original=before)
+    message = RawMessage("m", "r", "{}", 1, 0.0, 0.0, None, edited_original=before)
     entry = render_letter(
         DeadLetterMessage(
             message, "NotJson", "", body="[string of 2 characters]", principal="AROA"

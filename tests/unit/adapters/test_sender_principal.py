@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from adapters.sqs.command_queue import SqsMessage
 from adapters.sqs.dead_letter_queue import StoredLetter
 from adapters.sqs.dead_letters import principal_of, render_letter, stated_principal
-from application.queue_port import DeadLetterMessage
+from application.queue_port import DeadLetterMessage, RawMessage
 
 
 @pytest.mark.parametrize(
@@ -43,7 +42,7 @@ def test_a_missing_statement_is_none(attributes: Any) -> None:
 
 def test_a_letter_contains_the_principal_of_the_disposition() -> None:
     """The statement of the sender is not copied into the letter."""
-    message = SqsMessage("m", "r", "{}", 1, 0.0, 0.0, None, first_principal="AROAFORGED")
+    message = RawMessage("m", "r", "{}", 1, 0.0, 0.0, None, first_principal="AROAFORGED")
     for principal in ("AROASIGNUP", None):
         letter = DeadLetterMessage(message, "NotPermitted", "signup", principal=principal)
         attributes = render_letter(letter, "user-commands", fifo=False)["MessageAttributes"]

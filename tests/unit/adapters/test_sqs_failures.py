@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from adapters.clock import clock_difference
-from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsError, SqsMessage
-from application.queue_port import DeadLetterMessage
+from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsError
+from application.queue_port import DeadLetterMessage, RawMessage
 
 KIB = 1024
 SECRET = "ada@example.com"
@@ -67,7 +67,7 @@ def _queue(sqs: ScriptedSqs) -> SqsCommandQueue:
 
 
 def _letter(receipt: str, body: str = "{}", received_at: Any = 0.0) -> DeadLetterMessage:
-    message = SqsMessage(f"id-{receipt}", receipt, body, 1, 0.0, received_at, None)
+    message = RawMessage(f"id-{receipt}", receipt, body, 1, 0.0, received_at, None)
     return DeadLetterMessage(message, "Malformed", "-", None)
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.sqs.command_queue import SqsMessage
 from adapters.sqs.dead_letters import ORIGINAL_ID, QUARANTINED, render_letter, render_original
 from application.disposition import Ack, DeadLetter, Disposition
-from application.queue_port import MAX_BATCH, DeadLetterMessage
+from application.queue_port import MAX_BATCH, DeadLetterMessage, RawMessage
 from domain.commands import COMMANDS
 from tests.builders import message
 from tests.secrets import NAMES, SECRET, SHAPES, reveals
@@ -41,7 +40,7 @@ class Labels(Meter):
 def rendered(body: str, disposition: DeadLetter) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the transport sends: the dead letter and the original."""
     letter = DeadLetterMessage(
-        SqsMessage("m", "receipt", body, LAST_RECEIVE, 0.0, 0.0, None),
+        RawMessage("m", "receipt", body, LAST_RECEIVE, 0.0, 0.0, None),
         disposition.code,
         disposition.detail,
         disposition.body,

@@ -17,7 +17,7 @@ from worker.transport.breaker import Breaker
 from worker.transport.consumer import QueueConsumer
 
 from .test_transport_channel import Consumer, consumers
-from .test_transport_in_flight import Raw
+from .test_transport_in_flight import raw
 from .test_transport_threads import FakeQueue, _taken, _until, started
 
 __all__ = ["consumers", "started", "world"]  # fixtures
@@ -61,7 +61,7 @@ def test_a_poll_that_never_ends_fails_liveness_and_a_full_buffer_does_not(
 ) -> None:
     """Waiting for room shows nothing; a call without an end needs a restart."""
     monkeypatch.setattr(receiver, "LONGEST_POLL", 0.1)
-    busy, stuck = FakeQueue([[Raw("1")]]), FakeQueue()
+    busy, stuck = FakeQueue([[raw("1")]]), FakeQueue()
     full = started(busy, buffered=1)
     _until(lambda: len(full.buffer), "a full buffer")
     stuck.may_answer.clear()
@@ -137,7 +137,7 @@ def test_a_batch_in_hand_is_a_sign_until_it_is_acknowledged(
     consumers: Callable[..., Consumer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest batch counts, from its delivery to the pool."""
-    consumer = consumers(q=FakeQueue([[Raw("1")], [Raw("2")]]))
+    consumer = consumers(q=FakeQueue([[raw("1")], [raw("2")]]))
     consumer.consume(2)
     consumer.until(lambda: len(consumer.messages) == 2)
     liveness_checks = [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from worker.transport.batching import Batch, into_batches, probe
 from worker.transport.buffer import LAST_POLL, SHORTEST_PAUSE, Buffer
 
-from .test_transport_in_flight import Raw
+from .test_transport_in_flight import raw
 
 WAIT, FULL = 0.2, 20
 
@@ -41,11 +41,11 @@ class World:
         waits_since: float | None = None,
     ) -> list[str]:
         """Put the messages of one receive; return their receipts."""
-        raws = [Raw(f"{self.numbers + n}", group, receives) for n in range(count)]
+        raws = [raw(f"{self.numbers + n}", group, receives) for n in range(count)]
         self.numbers += count
         for batch in into_batches("q", raws, fifo=group is not None):
             assert self.buffer.put(batch, waits_since)
-        return [raw.receipt for raw in raws]
+        return [each.receipt for each in raws]
 
     def has_room(self) -> bool:
         """Return True if a receiver would poll now."""

@@ -18,7 +18,7 @@ from application.disposition import Ack, DeadLetter, Dispositions
 from worker.transport import ALIAS
 from worker.transport.channel import BatchMessage, Channel
 
-from .test_transport_in_flight import Raw
+from .test_transport_in_flight import raw
 from .test_transport_threads import FakeQueue
 
 
@@ -88,7 +88,7 @@ def test_celery_never_holds_more_batches_than_it_asked_for(
     consumers: Callable[..., Consumer],
 ) -> None:
     """The rest waits in the transport, where a shutdown can release it."""
-    consumer = consumers(q=FakeQueue([[Raw(f"{n}")] for n in range(6)]))
+    consumer = consumers(q=FakeQueue([[raw(f"{n}")] for n in range(6)]))
     consumer.consume(prefetch=2)
     consumer.until(lambda: len(consumer.messages) == 2)
     consumer.until(lambda: len(consumer.channel._queue_consumers["q"].buffer) == 2)
@@ -99,7 +99,7 @@ def test_celery_never_holds_more_batches_than_it_asked_for(
 
 def full(mark: str, batches: int = 9) -> FakeQueue:
     """Return a queue with waiting batches of one message each."""
-    return FakeQueue([[Raw(f"{mark}{n}")] for n in range(batches)])
+    return FakeQueue([[raw(f"{mark}{n}")] for n in range(batches)])
 
 
 def buffered(consumer: Consumer) -> dict[str, int]:
@@ -166,8 +166,8 @@ def test_a_queue_that_fails_does_not_stop_the_others(
     error: Exception, consumers: Callable[..., Consumer]
 ) -> None:
     """From the start or later; once it answers again, it is served again."""
-    late = FakeQueue([[Raw("l0")], *[error] * 3, [Raw("l1")]])
-    early = FakeQueue([*[error] * 3, [Raw("e0")]])
+    late = FakeQueue([[raw("l0")], *[error] * 3, [raw("l1")]])
+    early = FakeQueue([*[error] * 3, [raw("e0")]])
     consumer = consumers(early=early, good=full("g"), late=late)
     with capture_logs() as logs:
         consumer.consume(prefetch=20)
@@ -216,7 +216,7 @@ def test_a_cancelled_queue_does_not_stop_the_others(consumers: Callable[..., Con
 
 def test_a_result_is_carried_out_and_nothing_else_is(consumers: Callable[..., Consumer]) -> None:
     """One disposition per message."""
-    queue = FakeQueue([[Raw("a"), Raw("b")]])
+    queue = FakeQueue([[raw("a"), raw("b")]])
     consumer = consumers(q=queue)
     consumer.consume(prefetch=1)
     consumer.until(lambda: consumer.messages)
@@ -233,7 +233,7 @@ def test_without_a_readable_result_the_batch_is_visible_again(
     result: str | None, consumers: Callable[..., Consumer]
 ) -> None:
     """Missing, too long, truncated, unknown: nothing is deleted, and nothing is sent again."""
-    queue = FakeQueue([[Raw("a")]])
+    queue = FakeQueue([[raw("a")]])
     consumer = consumers(q=queue)
     consumer.consume(prefetch=1)
     consumer.until(lambda: consumer.messages)
@@ -251,7 +251,7 @@ def test_a_rejected_batch_is_visible_again(
     requeue: bool, consumers: Callable[..., Consumer]
 ) -> None:
     """Kombu's own virtual transports would send it again, or drop it."""
-    queue = FakeQueue([[Raw("a")]])
+    queue = FakeQueue([[raw("a")]])
     consumer = consumers(q=queue)
     consumer.consume(prefetch=1)
     consumer.until(lambda: consumer.messages)
@@ -262,7 +262,7 @@ def test_a_rejected_batch_is_visible_again(
 
 def test_nothing_starts_after_the_signal(consumers: Callable[..., Consumer]) -> None:
     """This includes a batch that waits for a free slot."""
-    queue = FakeQueue([[Raw("a")], [Raw("b")]])
+    queue = FakeQueue([[raw("a")], [raw("b")]])
     consumer = consumers(q=queue)
     consumer.consume(prefetch=1)
     consumer.until(lambda: consumer.messages)
@@ -287,7 +287,7 @@ def test_what_celery_might_print_of_a_message_shows_no_body(
     consumers: Callable[..., Consumer],
 ) -> None:
     """Its body is empty; its headers and its payload's `repr` contain counts only."""
-    consumer = consumers(q=FakeQueue([[Raw("a", body="the-body")]]))
+    consumer = consumers(q=FakeQueue([[raw("a", body="the-body")]]))
     consumer.consume(prefetch=1)
     consumer.until(lambda: consumer.messages)
     [message] = consumer.messages
@@ -299,7 +299,7 @@ def test_what_celery_might_print_of_a_message_shows_no_body(
 
 def test_a_batch_is_delivered_when_its_wait_ends(consumers: Callable[..., Consumer]) -> None:
     """No message has to arrive for it: here without an event loop."""
-    consumer = consumers(q=FakeQueue([[Raw("a0")], [Raw("a1")]]), batch_wait=0.5, batch_size=20)
+    consumer = consumers(q=FakeQueue([[raw("a0")], [raw("a1")]]), batch_wait=0.5, batch_size=20)
     began = time.monotonic()
     consumer.consume(prefetch=2)
     consumer.until(lambda: consumer.messages)
@@ -311,8 +311,8 @@ def test_a_batch_is_delivered_by_the_event_loop_when_its_wait_ends(
     consumers: Callable[..., Consumer],
 ) -> None:
     """As with Celery's pools; a second batch that starts full does not confuse the timer."""
-    many = [Raw(f"b{n}") for n in range(10)]
-    queue = FakeQueue([[Raw("a0")]])
+    many = [raw(f"b{n}") for n in range(10)]
+    queue = FakeQueue([[raw("a0")]])
     consumer = consumers(q=queue, batch_wait=0.3, batch_size=10)
     hub = Hub()
     consumer.connection.transport.register_with_event_loop(consumer.connection.connection, hub)
@@ -326,23 +326,23 @@ def test_a_batch_is_delivered_by_the_event_loop_when_its_wait_ends(
         return time.monotonic() - began
 
     assert turn_until(1) >= 0.25
-    queue.answers += [many, [Raw("c0")]]
+    queue.answers += [many, [raw("c0")]]
     turn_until(3)
     sizes = [len(message.payload["args"][0]) for message in consumer.messages]
     assert sizes == [1, 10, 1]
-    queue.answers.append([Raw("d0")])
+    queue.answers.append([raw("d0")])
     turn_until(4)
     hub.close()
 
 
 def test_a_batch_that_waits_holds_up_no_other_queue(consumers: Callable[..., Consumer]) -> None:
     """It takes no turn and no place; the priority queue's batches never wait."""
-    full = [Raw(f"f{n}") for n in range(10)]
-    queues = {"waiting": FakeQueue([[Raw("w0")]]), "full": FakeQueue(), "urgent": FakeQueue()}
+    full = [raw(f"f{n}") for n in range(10)]
+    queues = {"waiting": FakeQueue([[raw("w0")]]), "full": FakeQueue(), "urgent": FakeQueue()}
     consumer = consumers(priority="urgent", batch_wait=30, batch_size=10, **queues)
     consumer.consume(prefetch=2)
     consumer.until(lambda: buffered(consumer)["waiting"] == 1)
-    queues["urgent"].answers.append([Raw("u0")])
+    queues["urgent"].answers.append([raw("u0")])
     consumer.until(lambda: len(consumer.messages) == 1)
     queues["full"].answers.append(full)
     consumer.until(lambda: len(consumer.messages) == 2)
@@ -355,7 +355,7 @@ def test_a_shutdown_signal_releases_a_batch_that_waits(
     consumers: Callable[..., Consumer],
 ) -> None:
     """Nothing starts, and the messages are visible long before the wait would have ended."""
-    queue = FakeQueue([[Raw("a0")]])
+    queue = FakeQueue([[raw("a0")]])
     consumer = consumers(q=queue, batch_wait=30, batch_size=10)
     consumer.consume(prefetch=2)
     consumer.until(lambda: buffered(consumer)["q"] == 1)

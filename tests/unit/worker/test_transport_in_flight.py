@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from application.disposition import Ack, DeadLetter, Disposition, Retry
+from application.queue_port import RawMessage
 from worker.transport.in_flight import LINGER, Call, InFlight
 
 T0 = 1000.0
 
 
-@dataclass(frozen=True)
-class Raw:
-    receipt: str
-    group_id: str | None = None
-    receives: int = 1
-    body: str = "{}"
-    sent_at: float = 0.0
-    received_at: float = 0.0
-    first_received_at: float | None = None
-    redrives: int = 0
-    original_sent_at: float | None = None
-    principal: str | None = None
-    first_principal: str | None = None
-    edited_original: str | None = None
-    trace: str | None = None
-
-    @property
-    def message_id(self) -> str:
-        """See `RawMessage`."""
-        return f"id of {self.receipt}"
+def raw(
+    receipt: str, group_id: str | None = None, receives: int = 1, *, body: str = "{}"
+) -> RawMessage:
+    """Return a message."""
+    return RawMessage(f"id of {receipt}", receipt, body, receives, 0.0, 0.0, group_id)
 
 
 def _in_flight(count: int = 1, *, timeout: int = 60, fifo: bool = False) -> InFlight:
     flight = InFlight(timeout, fifo)
-    flight.hold([Raw(str(n), "g" if fifo else None) for n in range(count)], T0, timeout)
+    flight.hold([raw(str(n), "g" if fifo else None) for n in range(count)], T0, timeout)
     return flight
 
 
@@ -221,7 +205,7 @@ def test_release_makes_visible_at_once() -> None:
 def test_a_fifo_group_is_released_whole_or_not() -> None:
     """No message goes back before an earlier one of its group that a task still has."""
     flight = InFlight(60, fifo=True)
-    flight.hold([Raw("a1", "a"), Raw("a2", "a"), Raw("b1", "b")], T0, 60)
+    flight.hold([raw("a1", "a"), raw("a2", "a"), raw("b1", "b")], T0, 60)
     flight.release(["a2", "b1"], T0)
     assert _due(flight, T0) == [("retry_later", ["b1"])]
 
@@ -229,7 +213,7 @@ def test_a_fifo_group_is_released_whole_or_not() -> None:
 def test_a_fifo_group_is_put_off_by_one_call() -> None:
     """Two concurrent calls may end in either order, and the group would reappear in parts."""
     flight = InFlight(60, fifo=True)
-    messages = [Raw(f"{group}{n}", group) for group in "abc" for n in range(7)]
+    messages = [raw(f"{group}{n}", group) for group in "abc" for n in range(7)]
     flight.hold(messages, T0, 60)
     _settle(flight, Retry(5), *[message.receipt for message in messages])
     calls = [receipts for _, receipts in _due(flight, T0)]
@@ -239,7 +223,7 @@ def test_a_fifo_group_is_put_off_by_one_call() -> None:
 def test_what_failed_together_is_tried_again_together() -> None:
     """Otherwise a FIFO group would reappear in parts."""
     flight = InFlight(60, fifo=True)
-    flight.hold([Raw(f"a{n}", "a") for n in range(10)], T0, 60)
+    flight.hold([raw(f"a{n}", "a") for n in range(10)], T0, 60)
     _settle(flight, Retry(5), *[f"a{n}" for n in range(10)])
     now = T0
     for _ in range(3):

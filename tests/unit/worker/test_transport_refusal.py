@@ -15,7 +15,7 @@ from worker.transport import refusal
 from worker.transport.consumer import QueueConsumer
 from worker.transport.in_flight import MAX_HELD_SECONDS, Call, InFlight
 
-from .test_transport_in_flight import Raw
+from .test_transport_in_flight import raw
 from .test_transport_threads import FakeQueue, _taken, _until, started
 
 __all__ = ["started"]  # a fixture
@@ -80,7 +80,7 @@ class Trial:
 
 def _trial(count: int, *, timeout: int = 10, fifo: bool = False, **options: object) -> Trial:
     flight = InFlight(timeout, fifo, queue="q")
-    flight.hold([Raw(str(n), "g" if fifo else None) for n in range(count)], 1000.0, timeout)
+    flight.hold([raw(str(n), "g" if fifo else None) for n in range(count)], 1000.0, timeout)
     return Trial(flight, **options)  # type: ignore[arg-type]
 
 
@@ -177,7 +177,7 @@ def test_messages_that_fail_one_by_one_are_a_refusal_too(*, whole: bool) -> None
     """A queue with little traffic has calls with one message only."""
     trial = _trial(0, kinds=frozenset({"delete"}), whole=whole)
     for number in range(4):
-        trial.flight.hold([Raw(f"m{number}")], trial.now, 10)
+        trial.flight.hold([raw(f"m{number}")], trial.now, 10)
         trial.flight.apply([(f"m{number}", Ack())], trial.now)
         trial.run(2)
     assert _trouble(trial) == "DeleteMessageBatch fails: AccessDenied"
@@ -293,7 +293,7 @@ def test_receiving_stops_during_a_refusal_and_resumes_after_it(
 ) -> None:
     """For any exception of the client; the queue is not ready in the meantime."""
     monkeypatch.setattr(refusal, "BACKOFF", replace(refusal.BACKOFF, cap=0.4))
-    queue = RefusingQueue([[Raw("a")]], refused={kind}, error=error)
+    queue = RefusingQueue([[raw("a")]], refused={kind}, error=error)
     consumer = started(queue, buffered=100)
     consumer.apply(_taken(consumer), [ORDERS[kind]])
     code = getattr(error, "code", type(error).__name__)
@@ -315,7 +315,7 @@ def test_a_queue_in_which_nothing_is_acknowledged_for_a_minute_is_not_ready(
 ) -> None:
     """Only with messages in flight; an acknowledgement makes it ready again."""
     monkeypatch.setattr("worker.transport.acknowledger.STALLED_AFTER", 0.3)
-    queue = FakeQueue([[Raw("a"), Raw("b")]])
+    queue = FakeQueue([[raw("a"), raw("b")]])
     consumer = started(queue)
     batch = _taken(consumer)
     _until(lambda: "nothing was acknowledged" in (consumer.readiness_issue() or ""), "the trouble")
@@ -324,7 +324,7 @@ def test_a_queue_in_which_nothing_is_acknowledged_for_a_minute_is_not_ready(
     _until(lambda: consumer.readiness_issue() is None, "readiness")
     time.sleep(0.5)
     assert consumer.readiness_issue() is None
-    queue.answers.append([Raw("c")])
+    queue.answers.append([raw("c")])
     consumer.apply(_taken(consumer), [Ack()])
     assert consumer.readiness_issue() is None
 
@@ -337,7 +337,7 @@ def test_a_settler_that_hangs_is_noticed_before_it_holds_a_message(
     queue = FakeQueue()
     consumer = started(queue)
     consumer.acknowledger.post(lambda: time.sleep(1.5))
-    queue.answers.append([Raw("a")])
+    queue.answers.append([raw("a")])
     batch = _taken(consumer)
     _until(lambda: "nothing was acknowledged" in (consumer.readiness_issue() or ""), "the trouble")
     consumer.apply(batch, [Ack()])

@@ -11,19 +11,19 @@ import pytest
 from structlog.testing import capture_logs
 
 from application.disposition import Ack, DeadLetter, Disposition, Retry
-from application.queue_port import DeadLetterMessage, Failures
+from application.queue_port import DeadLetterMessage, Failures, RawMessage
 from worker.transport.batching import Batch
 from worker.transport.consumer import QueueConsumer
 from worker.transport.receiver import Polling
 
-from .test_transport_in_flight import Raw
+from .test_transport_in_flight import raw
 
 
 @dataclass
 class FakeQueue:
     """Returns prepared answers to `receive`, then nothing; records every call."""
 
-    answers: list[Sequence[Raw] | BaseException] = field(default_factory=list)
+    answers: list[Sequence[RawMessage] | BaseException] = field(default_factory=list)
     readiness_issues: list[BaseException] = field(default_factory=list)
     """Raised by the next acknowledging calls."""
     settled: list[tuple[str, str]] = field(default_factory=list)
@@ -43,7 +43,7 @@ class FakeQueue:
 
     def receive(
         self, max_messages: int, wait_seconds: int, visibility_timeout: int
-    ) -> Sequence[Raw]:
+    ) -> Sequence[RawMessage]:
         """Return the next answer."""
         self.polled.append((max_messages, wait_seconds, visibility_timeout))
         self.at_a_time += 1
@@ -138,7 +138,7 @@ def test_receiving_survives_any_error_and_logs_it_once(
     """Any exception; one log line at its beginning and one at its end."""
     errors = [OSError("reset"), KeyError("junk"), ValueError("a\nb"), RuntimeError()]
     with capture_logs() as logs:
-        consumer = started(FakeQueue([*errors, [Raw("a")]]))
+        consumer = started(FakeQueue([*errors, [raw("a")]]))
         assert _taken(consumer).receipts == ["a"]
         _until(lambda: len(logs) == 2, "both lines")
     assert [line["event"] for line in logs] == ["receiving_failed", "receiving_again"]
@@ -147,7 +147,7 @@ def test_receiving_survives_any_error_and_logs_it_once(
 
 def test_a_full_buffer_stops_the_receiving(started: Callable[..., QueueConsumer]) -> None:
     """Back-pressure: no poll until a batch is taken."""
-    queue = FakeQueue([[Raw(str(n))] for n in range(4)])
+    queue = FakeQueue([[raw(str(n))] for n in range(4)])
     consumer = started(queue, buffered=2)
     _until(lambda: len(consumer.buffer) == 2, "two batches")
     assert len(queue.polled) == 2
@@ -157,7 +157,7 @@ def test_a_full_buffer_stops_the_receiving(started: Callable[..., QueueConsumer]
 
 def test_a_task_takes_what_several_receives_brought(started: Callable[..., QueueConsumer]) -> None:
     """The buffer holds full tasks for each that may start, in the order received."""
-    queue = FakeQueue([[Raw(f"{n}{k}") for k in range(10)] for n in range(9)])
+    queue = FakeQueue([[raw(f"{n}{k}") for k in range(10)] for n in range(9)])
     consumer = started(queue, buffered=2, batch_size=30)
     _until(lambda: len(consumer.buffer) == 6, "six receives")
     assert len(queue.polled) == 6
@@ -169,7 +169,7 @@ def test_receives_are_not_joined_while_as_many_tasks_may_start(
     started: Callable[..., QueueConsumer],
 ) -> None:
     """No message waits in a long task while another child is free."""
-    queue = FakeQueue([[Raw(f"{n}{k}") for k in range(10)] for n in range(2)])
+    queue = FakeQueue([[raw(f"{n}{k}") for k in range(10)] for n in range(2)])
     consumer = started(queue, buffered=2, batch_size=20)
     _until(lambda: len(consumer.buffer) == 2, "two receives")
     sizes = [len(batch.messages) for batch in (consumer.take(2), consumer.take(1)) if batch]
@@ -178,7 +178,7 @@ def test_receives_are_not_joined_while_as_many_tasks_may_start(
 
 def test_a_batch_that_lapsed_in_part_is_let_go_whole(started: Callable[..., QueueConsumer]) -> None:
     """Another worker may be processing the expired message now."""
-    queue = FakeQueue([[Raw("a")], [Raw("b")]])
+    queue = FakeQueue([[raw("a")], [raw("b")]])
     consumer = started(queue, buffered=2, batch_size=10)
     _until(lambda: len(consumer.buffer) == 2, "both")
     consumer.acknowledger._in_flight.lost.add("b")
@@ -188,7 +188,7 @@ def test_a_batch_that_lapsed_in_part_is_let_go_whole(started: Callable[..., Queu
 
 def test_what_a_poll_brings_after_the_shutdown_is_let_go() -> None:
     """Waiting batches at once, late ones on arrival; those in flight at the end only."""
-    queue = FakeQueue([[Raw("running")], [Raw("waiting")], [Raw("late")]])
+    queue = FakeQueue([[raw("running")], [raw("waiting")], [raw("late")]])
     consumer = _consumer(queue, buffered=2)
     consumer.start()
     assert _taken(consumer).receipts == ["running"]
@@ -210,7 +210,7 @@ def test_what_a_poll_brings_after_the_shutdown_is_let_go() -> None:
 
 def test_settling_outlives_failing_calls(started: Callable[..., QueueConsumer]) -> None:
     """Each call that raises is repeated; dead letters are sent before they are deleted."""
-    queue = FakeQueue([[Raw("a"), Raw("b"), Raw("c")]], [OSError(), TimeoutError(), ValueError()])
+    queue = FakeQueue([[raw("a"), raw("b"), raw("c")]], [OSError(), TimeoutError(), ValueError()])
     consumer = started(queue)
     batch = _taken(consumer)
     fates: list[Disposition] = [Ack(), Retry(9), DeadLetter("Malformed", "-", "redacted")]
@@ -229,7 +229,7 @@ def test_settling_outlives_failing_calls(started: Callable[..., QueueConsumer]) 
 
 def test_the_settler_outlives_an_error_of_its_own(started: Callable[..., QueueConsumer]) -> None:
     """For any posted function."""
-    queue = FakeQueue([[Raw("a")]])
+    queue = FakeQueue([[raw("a")]])
     consumer = started(queue)
     with capture_logs() as logs:
         consumer.acknowledger.post(lambda: (_ for _ in ()).throw(RuntimeError("a bug")))
@@ -240,7 +240,7 @@ def test_the_settler_outlives_an_error_of_its_own(started: Callable[..., QueueCo
 
 def test_settlements_of_several_batches_share_a_call(started: Callable[..., QueueConsumer]) -> None:
     """Dispositions that arrive together are deleted together."""
-    queue = FakeQueue([[Raw(str(n))] for n in range(5)])
+    queue = FakeQueue([[raw(str(n))] for n in range(5)])
     consumer = started(queue, buffered=5)
     receipts = [_taken(consumer).receipts[0] for _ in range(5)]
     all_there = threading.Event()
@@ -260,7 +260,7 @@ def test_an_idle_queue_is_polled_as_seldom_as_sqs_allows(
     started: Callable[..., QueueConsumer],
 ) -> None:
     """The messages of such a poll are invisible for a short time, in case it is abandoned."""
-    queue = FakeQueue([[Raw("a")]])
+    queue = FakeQueue([[raw("a")]])
     started(queue, idle_after=0.3)
     _until(lambda: len(queue.polled) > 1 and queue.polled[-1][1] == 20, "the idle poll")
     assert queue.polled[0] == (10, 1, 60)
@@ -273,7 +273,7 @@ def test_a_message_ends_the_idleness(started: Callable[..., QueueConsumer]) -> N
     consumer = started(queue, idle_after=0.2)
     _until(lambda: queue.polled and queue.polled[-1][1] == 20, "the idle poll")
     polls = len(queue.polled)
-    queue.answers.append([Raw("a")])
+    queue.answers.append([raw("a")])
     _taken(consumer)
     _until(lambda: (10, 1, 60) in queue.polled[polls:], "a short poll again")
 
@@ -317,8 +317,8 @@ def test_a_second_receiver_polls_only_while_polls_bring_all_that_they_can(
     started: Callable[..., QueueConsumer],
 ) -> None:
     """A burst is received by two threads, and an idle queue is polled by one."""
-    flood = [[Raw(f"{poll}-{n}") for n in range(10)] for poll in range(6)]
-    queue = FakeQueue([[Raw("a")], [Raw("b")]])
+    flood = [[raw(f"{poll}-{n}") for n in range(10)] for poll in range(6)]
+    queue = FakeQueue([[raw("a")], [raw("b")]])
     consumer = started(queue, buffered=100, receivers=2)
     _until(lambda: len(queue.polled) >= 4, "polls of a trickle")
     assert queue.most_at_a_time == 1
@@ -342,7 +342,7 @@ def test_a_batch_that_waits_is_filled_by_few_polls(started: Callable[..., QueueC
     class Trickle(FakeQueue):
         def receive(
             self, max_messages: int, wait_seconds: int, visibility_timeout: int
-        ) -> Sequence[Raw]:
+        ) -> Sequence[RawMessage]:
             arrived, self.answers = self.answers[:10], self.answers[10:]
             self.answers.insert(0, [raw for answer in arrived for raw in answer])  # type: ignore[union-attr]
             return super().receive(max_messages, wait_seconds, visibility_timeout)
@@ -351,7 +351,7 @@ def test_a_batch_that_waits_is_filled_by_few_polls(started: Callable[..., QueueC
     consumer = started(queue, batch_size=20, batch_wait=0.5)
     began = time.monotonic()
     for number in range(12):
-        queue.answers.append([Raw(str(number))])
+        queue.answers.append([raw(str(number))])
         time.sleep(0.02)
     batch = _taken(consumer)
     assert time.monotonic() - began >= 0.4
@@ -361,7 +361,7 @@ def test_a_batch_that_waits_is_filled_by_few_polls(started: Callable[..., QueueC
 
 def test_a_shutdown_does_not_wait_for_a_batch_to_fill() -> None:
     """Its messages become visible at once, and a receiver that pauses ends."""
-    queue = FakeQueue([[Raw("a")], [Raw("b")]])
+    queue = FakeQueue([[raw("a")], [raw("b")]])
     consumer = _consumer(queue, batch_size=20, batch_wait=30)
     consumer.start()
     _until(lambda: len(queue.polled) >= 2 and not queue.answers, "both messages")
@@ -379,7 +379,7 @@ def test_a_batch_does_not_wait_while_the_breaker_receives_less(
     started: Callable[..., QueueConsumer],
 ) -> None:
     """Little or nothing arrives then, and a trial must be answered soon."""
-    queue = FakeQueue([[Raw("a")]])
+    queue = FakeQueue([[raw("a")]])
     consumer = started(queue, batch_size=20, batch_wait=30)
     _until(lambda: len(consumer.buffer) == 1, "the message")
     assert consumer.take(1) is None
@@ -393,7 +393,7 @@ def test_a_batch_does_not_wait_while_the_breaker_receives_less(
     _until(lambda: len(consumer.buffer) == 1, "the next probe")
     assert _taken(consumer).messages == ()
     consumer.breaker.report(store=True, topic=None, probe=True)
-    queue.answers.append([Raw("trial")])
+    queue.answers.append([raw("trial")])
     began = time.monotonic()
     assert _taken(consumer).receipts == ["trial"]
     assert time.monotonic() - began < 10
@@ -401,7 +401,7 @@ def test_a_batch_does_not_wait_while_the_breaker_receives_less(
 
 def test_a_batch_that_waits_is_not_a_failure(started: Callable[..., QueueConsumer]) -> None:
     """Neither live nor ready depends on it, and its messages stay held."""
-    queue = FakeQueue([[Raw("a")]])
+    queue = FakeQueue([[raw("a")]])
     consumer = started(queue, batch_size=20, batch_wait=30)
     _until(lambda: len(consumer.buffer) == 1, "the message")
     time.sleep(0.2)
@@ -415,14 +415,14 @@ def test_messages_that_arrive_during_a_poll_wait_from_then_on(
     started: Callable[..., QueueConsumer],
 ) -> None:
     """A pause before that poll does not shorten their wait."""
-    queue = FakeQueue([[Raw("a"), Raw("b")]])
+    queue = FakeQueue([[raw("a"), raw("b")]])
     consumer = started(queue, batch_size=3, batch_wait=2.0)
     _until(lambda: len(consumer.buffer) == 1, "the first batch")
     queue.may_answer.clear()
     queue.polling.clear()
     assert queue.polling.wait(5), "the poll after the pause"
     time.sleep(1)
-    queue.answers.insert(0, [Raw("c"), Raw("d")])  # too many for the first batch
+    queue.answers.insert(0, [raw("c"), raw("d")])  # too many for the first batch
     queue.may_answer.set()
     assert _taken(consumer).receipts == ["a", "b"]
     began = time.monotonic()
