@@ -93,8 +93,8 @@ class WorkerObserver:
     def outbox_read(self, page: OutboxPage, *, first: bool) -> None:
         """Observe a page of a shard that the relay read; `first` begins another look."""
 
-    def outbox_closed(self, entries: Sequence[OutboxEntry]) -> None:
-        """Observe entries whose work is done, by a batch or by the relay."""
+    def outbox_relayed(self, entries: Sequence[OutboxEntry]) -> None:
+        """Observe entries whose events the relay has published."""
 
     def outbox_parked(self) -> None:
         """Observe that an entry was set apart for a person."""

@@ -22,6 +22,7 @@ import structlog
 
 from application.backoff import Draw
 from application.health_source import ENDED, LONGEST_BATCH, HealthSource, LivenessCheck
+from application.observer import NULL_OBSERVER, WorkerObserver
 from application.outbox import (
     SHARDS,
     Outbox,
@@ -155,11 +156,14 @@ class Relay(HealthSource, Generic[Record]):
         clock: Clock,
         policy: RelayPolicy,
         render: Callable[[Record], Iterable[EventMessage]],
+        *,
+        observer: WorkerObserver = NULL_OBSERVER,
     ) -> None:
         """Set the ports and the policy, and how a record of the outbox is rendered as events.
 
         Nothing runs until `start`.
         """
+        self._observer = observer
         self._outbox = outbox
         self._render_record = render
         self._publisher = publisher
@@ -310,13 +314,18 @@ class Relay(HealthSource, Generic[Record]):
             if number == MAX_PAGES or run.unavailable or self._stopping.is_set():
                 self._resume[page.last.partition] = page.last
                 return
-            page = self._outbox.pending(run.now - self._policy.age, PAGE, page.last)
+            page = self._read(run.now - self._policy.age, page.last)
 
     def _first_page(self, before: datetime) -> OutboxPage:
         """Read a shard from its beginning, or from where the last pass stopped."""
-        page = self._outbox.pending(before, PAGE)
+        page = self._read(before)
         after = self._resume.pop(page.last.partition, None) if page.last is not None else None
-        return page if after is None else self._outbox.pending(before, PAGE, after)
+        return page if after is None else self._read(before, after)
+
+    def _read(self, before: datetime, after: OutboxPosition | None = None) -> OutboxPage:
+        page = self._outbox.pending(before, PAGE, after)
+        self._observer.outbox_read(page, first=after is None)
+        return page
 
     def _is_due(self, entry: OutboxEntry, now: datetime) -> bool:
         """Return False while an entry waits for its next attempt, or another relay processes it."""
@@ -439,6 +448,7 @@ class Relay(HealthSource, Generic[Record]):
             self._published.update(dict.fromkeys(map(_key, done)))
             run.endings[Ending.LEFT] += len(done)
             return
+        self._observer.outbox_relayed(done)
         for entry in done:
             self._published.pop(_key(entry), None)
         run.endings[Ending.DONE] += len(done)
@@ -468,6 +478,7 @@ class Relay(HealthSource, Generic[Record]):
             self._log_error([entry], error)
             run.endings[Ending.LEFT] += 1
             return
+        self._observer.outbox_parked()
         run.endings[Ending.PARKED] += 1
         logger.error("outbox_pointer_parked", reason=reason, pointer=entry.sort_key)
 

@@ -114,7 +114,14 @@ def build(settings: Settings) -> Worker:
         settings=settings,
         ports=ports,
         batch=BatchHandler(ports, parser, batch_policy(settings), observer, permissions),
-        relay=Relay(ports.outbox, ports.publisher, ports.clock, relay_policy, render_events),
+        relay=Relay(
+            ports.outbox,
+            ports.publisher,
+            ports.clock,
+            relay_policy,
+            render_events,
+            observer=observer,
+        ),
     )
 
 
@@ -125,11 +132,7 @@ def _telemetry() -> telemetry.Telemetry:
 
 def observe_ports(ports: Ports, observer: WorkerObserver) -> Ports:
     """Return the ports of batches and the relay, observed; unchanged if telemetry is off."""
-    return replace(
-        ports,
-        outbox=telemetry.observe_outbox(ports.outbox, observer),
-        publisher=telemetry.observe_publisher(ports.publisher, observer),
-    )
+    return replace(ports, publisher=telemetry.observe_publisher(ports.publisher, observer))
 
 
 def batch_policy(settings: Settings) -> BatchPolicy:
@@ -238,14 +241,14 @@ def resources(settings: Settings) -> Resources:
 def command_queue_factory(name: str) -> CommandQueue:
     """Create the queue with this name, with the queues of its letters, for the transport."""
     settings = load_settings()
-    queue = SqsCommandQueue(
+    return SqsCommandQueue(
         name,
         settings.dead_letter_queue,
         settings.quarantine_queue,
         lambda wait: _fast(make_client(wait)),
         clock_watch().observe,
+        observer=_telemetry().observer,
     )
-    return telemetry.observe_queue(name, queue, _telemetry().observer)
 
 
 @cache

@@ -10,9 +10,10 @@ message. An entry that succeeded is never reported as failed because another cal
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
-from time import time
+from time import time, time_ns
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -36,6 +37,7 @@ from adapters.sqs.dead_letters import (
     render_original,
     stated_principal,
 )
+from application.observer import NULL_OBSERVER, WorkerObserver
 from application.queue_port import (
     FIFO_SUFFIX,
     CommandQueue,
@@ -111,6 +113,8 @@ class SqsCommandQueue(CommandQueue):
         quarantine_queue: str,
         client_factory: Callable[[int], Any] = make_client,
         on_clock: Callable[[float], None] = lambda _: None,
+        *,
+        observer: WorkerObserver = NULL_OBSERVER,
     ) -> None:
         """Create one client for polls and one for the rest, each for its longest wait.
 
@@ -127,6 +131,7 @@ class SqsCommandQueue(CommandQueue):
         self._client = client_factory(0)
         self._urls: dict[str, str] = {}
         self._on_clock = on_clock
+        self._observer = observer
 
     def receive(
         self, max_messages: int, wait_seconds: int, visibility_timeout: int | None = None
@@ -136,6 +141,7 @@ class SqsCommandQueue(CommandQueue):
         They are invisible to others for `visibility_timeout` seconds, or the queue's own timeout.
         """
         visibility = {} if visibility_timeout is None else {"VisibilityTimeout": visibility_timeout}
+        started = time_ns()
         answer = self._call(
             "receive_message",
             self._name,
@@ -146,9 +152,9 @@ class SqsCommandQueue(CommandQueue):
             MessageAttributeNames=[REDRIVES, ORIGINAL_SENT_AT, PRINCIPAL, EDITED],
         )
         now = time()
-        return [
-            _message(row, now) for row in answer.get("Messages") or () if row.get("ReceiptHandle")
-        ]
+        rows = [row for row in answer.get("Messages") or () if row.get("ReceiptHandle")]
+        trace = self._observer.received(self._name, len(rows), started) if rows else None
+        return [_message(row, now, trace) for row in rows]
 
     def delete(self, receipts: Sequence[str]) -> Failures:
         """Delete messages; return the receipts that failed with their codes.
@@ -173,7 +179,11 @@ class SqsCommandQueue(CommandQueue):
 
     def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:
         """Send messages to the dead-letter queue with the reason; return and raise as `delete`."""
-        return self._send_letters(self._dead_letter_queue, render_letter, letters)
+        failures = self._send_letters(self._dead_letter_queue, render_letter, letters)
+        self._observer.dead_lettered(
+            Counter(each.code for each in letters if each.message.receipt not in failures)
+        )
+        return failures
 
     def _send_letters(
         self,
@@ -267,7 +277,7 @@ class SqsCommandQueue(CommandQueue):
         return self._urls[queue]
 
 
-def _message(row: Mapping[str, Any], now: float) -> RawMessage:
+def _message(row: Mapping[str, Any], now: float, trace: str | None) -> RawMessage:
     attributes = row.get("Attributes") or {}
     first = attributes.get("ApproximateFirstReceiveTimestamp")
     return RawMessage(
@@ -278,6 +288,7 @@ def _message(row: Mapping[str, Any], now: float) -> RawMessage:
         sent_at=int(attributes.get("SentTimestamp", now * 1000)) / 1000,
         received_at=now,
         group_id=attributes.get("MessageGroupId"),
+        trace=trace,
         redrives=redrives(row.get("MessageAttributes")),
         original_sent_at=original_sent_at(row.get("MessageAttributes")),
         first_received_at=int(first) / 1000 if first else None,

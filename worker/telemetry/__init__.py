@@ -7,16 +7,14 @@ observer does nothing, the ports are used unchanged, and OpenTelemetry is not im
 """
 
 from worker.telemetry.configuration import TelemetryError
-from worker.telemetry.observed_ports import observe_outbox, observe_publisher, observe_queue
+from worker.telemetry.observed_publisher import observe_publisher
 from worker.telemetry.process import Telemetry, forget_parent, of_process, prepare, stop
 
 __all__ = [
     "Telemetry",
     "TelemetryError",
     "forget_parent",
-    "observe_outbox",
     "observe_publisher",
-    "observe_queue",
     "of_process",
     "prepare",
     "stop",

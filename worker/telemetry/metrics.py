@@ -16,7 +16,7 @@ from opentelemetry.util.types import Attributes
 from application.disposition import ReceivedMessage
 from application.observer import ObservedCommand, QueueState, WorkerObserver
 from application.outbox import SHARDS, OutboxPage
-from application.ports import EventMessage, JobKind, OutboxEntry, PublishFailure
+from application.ports import EventMessage, OutboxEntry, PublishFailure
 from worker.telemetry import instruments
 from worker.telemetry.instruments import (
     CATALOGUE,
@@ -171,15 +171,12 @@ class MetricsObserver(WorkerObserver):
             for name, sent_at in unpublished:
                 self._meter.measure(instruments.CRITICAL_TIME, max(0.0, now - sent_at), name)
 
-    def outbox_closed(self, entries: Sequence[OutboxEntry]) -> None:
-        """See `WorkerObserver`. Only entries that the relay published have a delay, not probes."""
-        if self._commands.in_batch:
-            return
+    def outbox_relayed(self, entries: Sequence[OutboxEntry]) -> None:
+        """See `WorkerObserver`."""
         now = time.time()
         for entry in entries:
-            if entry.kind is JobKind.PUBLISH and entry.commands:
-                delay = max(0.0, now - entry.recorded_at.timestamp())
-                self._meter.measure(instruments.OUTBOX_DELAY, delay)
+            delay = max(0.0, now - entry.recorded_at.timestamp())
+            self._meter.measure(instruments.OUTBOX_DELAY, delay)
 
     def outbox_parked(self) -> None:
         """See `WorkerObserver`."""

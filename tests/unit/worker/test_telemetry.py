@@ -26,13 +26,14 @@ from adapters.aws import client as aws
 from adapters.aws.call_observer import NO_UNITS, consumed, observe, target_of
 from adapters.aws.fast_calls import use_fast_calls
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
+from adapters.sqs.command_queue import SqsCommandQueue
 from application.batch import BatchHandler, Ports
 from application.batch_policy import BatchPolicy
 from application.disposition import Ack, DeadLetter, Dispositions, ReceivedMessage, Retry
 from application.messages import MessageParser, render_command, render_events
 from application.observer import NULL_OBSERVER, QueueState
 from application.outbox import SHARDS
-from application.ports import EventMessage, JobKind, OutboxEntry, PublishFailure
+from application.ports import CommandKey, EventMessage, JobKind, OutboxEntry, PublishFailure
 from application.queue_port import DeadLetterMessage
 from application.relay import Relay, RelayPolicy
 from application.repository import Outcome
@@ -42,8 +43,9 @@ from tests import canaries
 from tests.builders import HASH_KEYS, NOW, PASSWORD, message, uid
 from tests.emitted import nothing_personal
 from tests.unit.adapters.scripted_aws import CALLS, scripted_aws
+from tests.unit.worker.test_transport_in_flight import raw
 from worker.bootstrap import observe_ports
-from worker.telemetry import instruments, observe_queue, sdk
+from worker.telemetry import instruments, sdk
 from worker.telemetry.calls import Calls
 from worker.telemetry.configuration import SAMPLERS, read
 from worker.telemetry.instruments import CATALOGUE, Instrument, Kind
@@ -109,6 +111,14 @@ class World:
         trace = self.observer.received("commands", len(messages), 1)
         received = messages if trace is None else [_of(trace, each) for each in messages]
         return self.batch.handle(received)
+
+    def relay(self) -> Relay[Outcome]:
+        """Return a relay that is observed."""
+        ports, policy = self.ports, RelayPolicy(1, timedelta())
+        clock = Clock()
+        return Relay(
+            ports.outbox, ports.publisher, clock, policy, render_events, observer=self.observer
+        )
 
     def named(self, name: str) -> list[ReadableSpan]:
         """Return the finished spans of a name."""
@@ -386,16 +396,16 @@ def test_a_probe_does_not_count_as_a_batch(world: World) -> None:
 def test_the_outbox_metrics_are_those_of_the_relays_last_read(world: World) -> None:
     """The last look at each shard counts, and no older one."""
     assert world.points(instruments.OUTBOX_OVERDUE) == {}
-    entry = OutboxEntry("0", "2020", JobKind.PUBLISH, (), NOW - timedelta(hours=1))
+    missing = CommandKey(uid("ada"), uid("missing"))
+    entry = OutboxEntry("0", "2020", JobKind.PUBLISH, (missing,), NOW - timedelta(hours=1))
     world.store.entries["0", "2020"] = entry
-    world.ports.outbox.pending(NOW)
+    relay = world.relay()
+    relay.run_once()
     assert world.points(instruments.OUTBOX_OVERDUE) == {(): 1}
     assert world.points(instruments.OUTBOX_AGE)[()] > 3600
-    world.ports.outbox.park(entry, "for a test")
     assert world.points(instruments.PARKED) == {(): 1}
-    world.store.entries.clear()
     for _ in range(SHARDS):
-        world.ports.outbox.pending(NOW)
+        relay.run_once()
     assert world.points(instruments.OUTBOX_OVERDUE) == {(): 0}
     assert world.points(instruments.OUTBOX_AGE) == {(): 0}
 
@@ -406,14 +416,7 @@ def test_what_the_relay_publishes_has_its_delay(world: World) -> None:
     world.handle(registration("ada"))
     world.topic.away = False
     (entry,) = world.store.entries.values()
-    relay = Relay(
-        world.ports.outbox,
-        world.ports.publisher,
-        Clock(),
-        RelayPolicy(1, timedelta()),
-        render_events,
-    )
-    relay.work_off([entry])
+    world.relay().work_off([entry])
     assert len(world.topic.published) == 1
     assert world.points(instruments.OUTBOX_DELAY) == {(): 1}
     world.handle(registration("eve"))
@@ -518,26 +521,51 @@ def test_off_the_ports_are_used_as_they_are() -> None:
     """Nothing stands before them."""
     store = MemoryStore()
     ports = Ports(MemoryUserRepository(store), MemoryOutbox(store), Topic(), Clock())
-    queue: Any = Queue()
     assert observe_ports(ports, NULL_OBSERVER) == ports
-    assert observe_queue("commands", queue, NULL_OBSERVER) is queue
 
 
-class Queue:
-    """A queue whose dead-letter queue does not take everything."""
+class Sqs:
+    """A client: every second receive is empty, and the first letter of a call is refused."""
 
-    def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> dict[str, str]:
+    def __init__(self) -> None:
+        self.answers: list[Any] = [{"Messages": [{"ReceiptHandle": "r"}]}, {}]
+
+    def get_queue_url(self, **_: Any) -> dict[str, str]:
+        """Return the URL."""
+        return {"QueueUrl": "http://sqs/commands"}
+
+    def receive_message(self, **_: Any) -> Any:
+        """Return the next answer."""
+        return self.answers.pop()
+
+    def send_message_batch(self, **_: Any) -> Any:
         """Refuse the first."""
-        return {letters[0].message.receipt: "Throttled"}
+        return {"Successful": [{"Id": "1"}], "Failed": [{"Id": "0", "Code": "Throttled"}]}
 
 
-def test_dead_letters_are_counted_when_they_are_there(world: World) -> None:
+@pytest.fixture
+def queue(world: World) -> SqsCommandQueue:
+    """Return an observed queue."""
+    sqs = Sqs()
+    return SqsCommandQueue("commands", "dead", "apart", lambda _: sqs, observer=world.observer)
+
+
+def test_dead_letters_are_counted_when_they_are_there(world: World, queue: SqsCommandQueue) -> None:
     """Unsent ones are retried, and counted when they are sent."""
-    refusing: Any = Queue()
-    queue = observe_queue("commands", refusing, world.observer)
-    raw: Any = type("Raw", (), {"receipt": "1"}), type("Raw", (), {"receipt": "2"})
-    queue.dead_letter([DeadLetterMessage(each, "NotJson", "", None) for each in raw])
+    queue.dead_letter([DeadLetterMessage(raw(each), "NotJson", "", None) for each in "01"])
     assert world.points(instruments.DEAD_LETTERS) == {("NotJson",): 1}
+
+
+def test_a_receive_is_counted_and_its_messages_carry_its_trace(
+    world: World, queue: SqsCommandQueue
+) -> None:
+    """An empty receive has neither a count nor a span."""
+    assert not queue.receive(10, 0)
+    (message,) = queue.receive(10, 0)
+    (span,) = world.named("receive commands")
+    assert span.context is not None
+    assert f"-{span.context.span_id:016x}-" in (message.trace or "")
+    assert world.points(instruments.RECEIVED) == {("aws_sqs", "receive", "commands"): 1}
 
 
 # --- what it must not say ------------------------------------------------------------------
