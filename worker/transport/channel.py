@@ -29,7 +29,6 @@ from worker.transport.batching import Batch, as_task_argument, return_delay
 from worker.transport.consumer import QueueConsumer
 from worker.transport.in_flight import MAX_HELD_SECONDS, MAX_RENEWED_TIMEOUTS
 from worker.transport.options import Options
-from worker.transport.receiver import Polling
 from worker.transport.turns import Turns
 
 if TYPE_CHECKING:
@@ -128,20 +127,7 @@ class Channel(StdChannel, HealthSource):
         self._callback = callback
         self._consumers[consumer_tag] = queue
         consumer = QueueConsumer(
-            queue,
-            self._options.queue(queue),
-            self.connection.waker.wake,
-            buffered=self._share_of_buffer,
-            polling=Polling(
-                wait_seconds=self._options.wait_seconds,
-                visibility_timeout=self._options.visibility_timeout,
-                idle_after=self._options.idle_after,
-            ),
-            receivers=self._options.receivers,
-            batch_size=self._options.batch_size,
-            # what has priority must not wait, and its queue is seldom full
-            batch_wait=0.0 if queue == self._options.priority_queue else self._options.batch_wait,
-            partition_key=self._options.partition_key,
+            queue, self._options, self.connection.waker.wake, self._share_of_buffer
         )
         if queue not in self._queue_consumers:
             self._turns.add(queue)

@@ -7,13 +7,14 @@ from time import monotonic
 
 from application.disposition import Disposition
 from application.health_source import LivenessCheck
-from application.queue_port import FIFO_SUFFIX, MAX_BATCH, CommandQueue
+from application.queue_port import FIFO_SUFFIX, MAX_BATCH
 from worker.transport.acknowledger import Acknowledger
-from worker.transport.batching import Batch, PartitionKey, no_partition
+from worker.transport.batching import Batch
 from worker.transport.breaker import Breaker
 from worker.transport.buffer import Buffer
 from worker.transport.in_flight import InFlight
-from worker.transport.receiver import Polling, Receiver
+from worker.transport.options import Options
+from worker.transport.receiver import Receiver
 
 
 class QueueConsumer:
@@ -22,25 +23,23 @@ class QueueConsumer:
     def __init__(
         self,
         name: str,
-        queue: CommandQueue,
+        options: Options,
         on_received: Callable[[], None],
-        *,
         buffered: Callable[[], int],
-        polling: Polling,
-        receivers: int,
-        batch_size: int,
-        batch_wait: float = 0.0,
-        partition_key: PartitionKey = no_partition,
     ) -> None:
         self.name = name
-        self._batch_size = batch_size
+        self._batch_size = options.batch_size
         self.fifo = name.endswith(FIFO_SUFFIX)
-        receives = -(-batch_size // MAX_BATCH)
-        self._batch_wait = batch_wait
-        self.buffer = Buffer(lambda: buffered() * receives, wait=self._wait, full=batch_size)
+        receives = -(-options.batch_size // MAX_BATCH)
+        # what has priority must not wait, and its queue is seldom full
+        self._batch_wait = 0.0 if name == options.priority_queue else options.batch_wait
+        self.buffer = Buffer(
+            lambda: buffered() * receives, wait=self._wait, full=options.batch_size
+        )
         self.breaker = Breaker(name)
+        queue = options.queue(name)
         self.acknowledger = Acknowledger(
-            name, queue, InFlight(polling.visibility_timeout, self.fifo, queue=name)
+            name, queue, InFlight(options.visibility_timeout, self.fifo, queue=name)
         )
         self._receivers = [
             Receiver(
@@ -50,11 +49,10 @@ class QueueConsumer:
                 buffer=self.buffer,
                 acknowledger=self.acknowledger,
                 breaker=self.breaker,
-                polling=polling.in_burst() if extra else polling,
-                fifo=self.fifo,
-                partition_key=partition_key,
+                options=options,
+                extra=number > 0,
             )
-            for extra in range(receivers)
+            for number in range(options.receivers)
         ]
 
     def start(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from threading import Thread
 from time import monotonic
 
@@ -11,13 +10,13 @@ import structlog
 
 from application.backoff import HALF, Backoff
 from application.health_source import ENDED, LivenessCheck
-from application.queue_port import MAX_BATCH, CommandQueue
+from application.queue_port import FIFO_SUFFIX, MAX_BATCH, CommandQueue
 from worker.errors import one_line
 from worker.transport.acknowledger import Acknowledger
-from worker.transport.batching import PartitionKey, into_batches, no_partition, probe
+from worker.transport.batching import into_batches, probe
 from worker.transport.breaker import Breaker, Probe, Receive, Wait
 from worker.transport.buffer import Buffer
-from worker.transport.options import IDLE_VISIBILITY_TIMEOUT, IDLE_WAIT_SECONDS
+from worker.transport.options import IDLE_VISIBILITY_TIMEOUT, IDLE_WAIT_SECONDS, Options
 
 logger = structlog.get_logger(__name__)
 
@@ -39,21 +38,6 @@ EXTRA_WAIT_SECONDS = 1
 """Seconds of an extra receiver's poll: a long poll, so that SQS asks all its servers, but short."""
 
 
-@dataclass(frozen=True, slots=True)
-class Polling:
-    """Parameters of polling; times are in seconds."""
-
-    wait_seconds: int
-    visibility_timeout: int
-    idle_after: float
-    extra: bool = False
-    """Whether to poll only in a burst: while polls return as many messages as they can."""
-
-    def in_burst(self) -> Polling:
-        """Return the polling of an extra receiver."""
-        return replace(self, wait_seconds=EXTRA_WAIT_SECONDS, idle_after=float("inf"), extra=True)
-
-
 class Receiver:
     """Receive from one queue into its buffer, in a thread, until the buffer is closed."""
 
@@ -66,19 +50,25 @@ class Receiver:
         buffer: Buffer,
         acknowledger: Acknowledger,
         breaker: Breaker,
-        polling: Polling,
-        fifo: bool,
-        partition_key: PartitionKey = no_partition,
+        options: Options,
+        extra: bool,
     ) -> None:
+        """Receive as `options` say; an extra receiver polls only in a burst.
+
+        That is while polls return as many messages as they can.
+        """
         self._name = name
         self._queue = queue
         self._buffer = buffer
         self._acknowledger = acknowledger
         self._breaker = breaker
         self._on_received = on_received
-        self._polling = polling
-        self._fifo = fifo
-        self._partition_key = partition_key
+        self._extra = extra
+        self._wait_seconds = EXTRA_WAIT_SECONDS if extra else options.wait_seconds
+        self._idle_after = float("inf") if extra else options.idle_after
+        self._visibility_timeout = options.visibility_timeout
+        self._fifo = name.endswith(FIFO_SUFFIX)
+        self._partition_key = options.partition_key
         self._idle_since = monotonic()
         self._abandonable = False
         self._polling_since: float | None = None
@@ -116,7 +106,7 @@ class Receiver:
         return self._abandonable or not self._thread.is_alive()
 
     def _run(self) -> None:
-        while self._buffer.wait_for_room(in_burst=self._polling.extra):
+        while self._buffer.wait_for_room(in_burst=self._extra):
             if self._acknowledger.refused:  # what is received now could not be acknowledged either
                 self._buffer.wait_closed(LOOK_AGAIN)
                 continue
@@ -153,8 +143,8 @@ class Receiver:
     def _poll(self, most: int) -> bool:
         """Poll once; return True if messages were received."""
         began = monotonic()
-        wait, visibility = self._polling.wait_seconds, self._polling.visibility_timeout
-        self._abandonable = began - self._idle_since >= self._polling.idle_after
+        wait, visibility = self._wait_seconds, self._visibility_timeout
+        self._abandonable = began - self._idle_since >= self._idle_after
         if self._abandonable:
             wait, visibility = IDLE_WAIT_SECONDS, min(visibility, IDLE_VISIBILITY_TIMEOUT)
         messages = self._queue.receive(most, wait, visibility)

@@ -14,7 +14,7 @@ from application.disposition import Ack, DeadLetter, Disposition, Retry
 from application.queue_port import DeadLetterMessage, Failures, RawMessage
 from worker.transport.batching import Batch
 from worker.transport.consumer import QueueConsumer
-from worker.transport.receiver import Polling
+from worker.transport.options import Options
 
 from .test_transport_in_flight import raw
 
@@ -90,16 +90,16 @@ def _consumer(
     receivers: int = 1,
     batch_wait: float = 0.0,
 ) -> QueueConsumer:
-    return QueueConsumer(
-        "q",
-        queue,
-        lambda: None,
-        buffered=lambda: buffered,
-        polling=Polling(wait_seconds=1, visibility_timeout=60, idle_after=idle_after),
+    options = Options(
+        command_queue_factory=lambda _: queue,
+        visibility_timeout=60,
+        wait_seconds=1,
+        idle_after=idle_after,
         receivers=receivers,
         batch_size=batch_size,
         batch_wait=batch_wait,
     )
+    return QueueConsumer("q", options, lambda: None, lambda: buffered)
 
 
 @pytest.fixture
