@@ -149,17 +149,12 @@ class Settings(BaseSettings):
         values.setdefault("personal_topic", personal_topic_of(known))
         return values
 
-    @field_validator("roles", mode="before")
+    @field_validator("roles", "additional_queues", "hash_keys", mode="before")
     @classmethod
-    def _roles_are_separated_by_commas(cls, roles: object) -> object:
-        return tuple(role.strip() for role in roles.split(",")) if isinstance(roles, str) else roles
-
-    @field_validator("additional_queues", mode="before")
-    @classmethod
-    def _queues_are_separated_by_commas(cls, queues: object) -> object:
-        if isinstance(queues, str):
-            return tuple(name.strip() for name in queues.split(",")) if queues.strip() else ()
-        return queues
+    def _items_are_separated_by_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(item.strip() for item in value.split(",")) if value.strip() else ()
+        return value
 
     @field_validator("additional_queues")
     @classmethod
@@ -167,13 +162,6 @@ class Settings(BaseSettings):
         if not all(re.fullmatch(RESOURCE_NAME, name) for name in queues):
             raise ValueError(f"must be {SEVERAL_QUEUES}")
         return queues
-
-    @field_validator("hash_keys", mode="before")
-    @classmethod
-    def _keys_are_separated_by_commas(cls, keys: object) -> object:
-        if isinstance(keys, str):
-            return tuple(key.strip() for key in keys.split(",")) if keys.strip() else ()
-        return keys
 
     @field_validator("hash_keys")
     @classmethod

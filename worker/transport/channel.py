@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import structlog
-from amqp.protocol import queue_declare_ok_t
 from celery.signals import worker_shutting_down
 from kombu.message import Message
 from kombu.transport.base import StdChannel
@@ -276,22 +275,10 @@ class Channel(StdChannel, HealthSource):
         self._queue_consumers.clear()
         self.connection.close_channel(self)
 
-    # --- operations of AMQP that SQS does not have -----------------------------------------
+    # --- what Celery calls to publish its monitoring events --------------------------------
 
-    def queue_declare(self, queue: str = "", **_: Any) -> queue_declare_ok_t:
-        """Declare nothing: queues are provisioned, not created by their reader."""
-        return queue_declare_ok_t(queue, 0, 0)
-
-    def queue_bind(self, *_: Any, **__: Any) -> None:
+    def exchange_declare(self, *_: Any, **__: Any) -> None:
         """Do nothing: there are no exchanges."""
-
-    exchange_declare = queue_bind
-
-    def queue_unbind(self, *_: Any, **__: Any) -> None:
-        """Do nothing: there are no exchanges."""
-
-    def basic_get(self, *_: Any, **__: Any) -> None:
-        """Return nothing: messages arrive through `basic_consume` only."""
 
     def prepare_message(self, body: Any, *_: Any, **__: Any) -> Any:
         """Return the body unchanged, for `basic_publish`."""
