@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
+from application.disposition import DeadLetter
+
 MAX_BATCH: Final = 10
 """Maximum messages or events per call, by the rules of SQS and SNS."""
 FIFO_SUFFIX: Final = ".fifo"
@@ -47,14 +49,7 @@ class DeadLetterMessage:
     """A message for the dead-letter queue, with the reason."""
 
     message: RawMessage
-    code: str
-    detail: str
-    body: str | None = None
-    """Replaces the message's body; `None` leaves it unchanged."""
-    complete: bool = True
-    """Whether `body` contains the whole command."""
-    principal: str | None = None
-    """The verified principal of the first sender; `None` if it is unknown."""
+    reason: DeadLetter
 
 
 Failures: TypeAlias = Mapping[str, str]

@@ -181,7 +181,7 @@ class SqsCommandQueue(CommandQueue):
         """Send messages to the dead-letter queue with the reason; return and raise as `delete`."""
         failures = self._send_letters(self._dead_letter_queue, render_letter, letters)
         self._observer.dead_lettered(
-            Counter(each.code for each in letters if each.message.receipt not in failures)
+            Counter(each.reason.code for each in letters if each.message.receipt not in failures)
         )
         return failures
 

@@ -65,12 +65,12 @@ _INVALID = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 def render_letter(letter: DeadLetterMessage, queue: str, *, fifo: bool) -> dict[str, Any]:
     """Return the entry that sends a message of `queue` to the dead-letter queue with its reason."""
-    message = letter.message
-    reason = _origin(letter, queue)
-    reason[ERROR_DETAIL] = letter.detail[:MAX_DETAIL]
-    if letter.body is not None:
-        reason[QUARANTINED] = UNWRAPPED if letter.complete else REDACTED
-    entry = _entry(message.body if letter.body is None else letter.body, reason)
+    message, reason = letter.message, letter.reason
+    attributes = _origin(letter, queue)
+    attributes[ERROR_DETAIL] = reason.detail[:MAX_DETAIL]
+    if reason.body is not None:
+        attributes[QUARANTINED] = UNWRAPPED if reason.complete else REDACTED
+    entry = _entry(message.body if reason.body is None else reason.body, attributes)
     if fifo:
         entry["MessageGroupId"] = message.group_id or message.message_id
         entry["MessageDeduplicationId"] = f"{message.message_id}-{message.receives}"
@@ -99,7 +99,7 @@ def render_original(letter: DeadLetterMessage, queue: str, *, fifo: bool) -> dic
 def _origin(letter: DeadLetterMessage, queue: str) -> dict[str, str]:
     message = letter.message
     origin = {
-        ERROR_CODE: letter.code,
+        ERROR_CODE: letter.reason.code,
         ORIGINAL_ID: message.message_id,
         RECEIVED_AT: datetime.fromtimestamp(message.received_at, UTC).isoformat(),
         ORIGINAL_QUEUE: queue,
@@ -107,8 +107,8 @@ def _origin(letter: DeadLetterMessage, queue: str) -> dict[str, str]:
     }
     if message.redrives:
         origin[REDRIVES] = str(message.redrives)
-    if letter.principal:
-        origin[PRINCIPAL] = letter.principal
+    if letter.reason.principal:
+        origin[PRINCIPAL] = letter.reason.principal
     if message.edited_original:
         origin[EDITED] = message.edited_original
     return origin

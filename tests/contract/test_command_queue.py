@@ -14,6 +14,7 @@ from moto import mock_aws
 
 from adapters.sqs.command_queue import SqsCommandQueue
 from adapters.sqs.dead_letters import time_text
+from application.disposition import DeadLetter
 from application.queue_port import CommandQueue, DeadLetterMessage
 from tests.conftest import ResourceNames
 from tests.reliability.in_process_sqs import InProcessSqs
@@ -177,7 +178,9 @@ def test_a_dead_letter_has_its_reason_and_the_message_is_still_there(queues: Que
     queues.send('{"password":"x"}')
     [message] = queues.receive(1)
     shown = "[string of 16 characters]"
-    letter = DeadLetterMessage(message, "NotJson", "the body is not JSON", shown, complete=False)
+    letter = DeadLetterMessage(
+        message, DeadLetter("NotJson", "the body is not JSON", shown, complete=False)
+    )
     assert queues.port.quarantine([letter]) == {}
     assert queues.port.dead_letter([letter]) == {}
     [(original, kept)] = queues.quarantined()

@@ -11,6 +11,7 @@ import pytest
 
 from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsError
 from adapters.sqs.dead_letters import time_text
+from application.disposition import DeadLetter
 from application.queue_port import CommandQueue, DeadLetterMessage, RawMessage
 from tests.conftest import ResourceNames
 from tests.e2e.proxy import Denied, FaultyProxy, HalfAnswer, Junk, Reset, Unavailable
@@ -86,8 +87,8 @@ def test_a_dead_letter_carries_its_reason(queues: Queues) -> None:
     [message] = _receive(queue, 1)
     detail = "data.email: \x00\ufffe" + "x" * 5000
     letters = [
-        DeadLetterMessage(message, "Malformed", detail, None),
-        DeadLetterMessage(replace(message, receipt="other"), "", "", "[redacted]\x00"),
+        DeadLetterMessage(message, DeadLetter("Malformed", detail, None)),
+        DeadLetterMessage(replace(message, receipt="other"), DeadLetter("", "", "[redacted]\x00")),
     ]
     assert queue.dead_letter(letters) == {}
     first, second = sorted(queues.dead_letters(2), key=lambda row: len(row["Body"]))
@@ -118,7 +119,7 @@ def test_a_dead_letter_keeps_the_time_when_its_message_was_first_sent(
     queues.sqs.send_message(QueueUrl=queues.url, MessageBody="{", MessageAttributes=attributes)
     queue = _open(queues)
     [message] = _receive(queue, 1)
-    assert queue.dead_letter([DeadLetterMessage(message, "NotJson", "-", None)]) == {}
+    assert queue.dead_letter([DeadLetterMessage(message, DeadLetter("NotJson", "-", None))]) == {}
     [letter] = queues.dead_letters(1)
     told = letter["MessageAttributes"]["original_sent_at"]["StringValue"]
     assert told == (passed_on or time_text(message.sent_at))
@@ -130,7 +131,9 @@ def test_big_dead_letters_do_not_hinder_each_other(queues: Queues) -> None:
     message = RawMessage("id", "r", "", 1, 0.0, time.time(), None)
     sizes = [150 * KIB, 150 * KIB, 10, 256 * KIB - 20, 10]
     letters = [
-        DeadLetterMessage(replace(message, receipt=str(n), body="x" * size), "Malformed", "-", None)
+        DeadLetterMessage(
+            replace(message, receipt=str(n), body="x" * size), DeadLetter("Malformed", "-", None)
+        )
         for n, size in enumerate(sizes)
     ]
     assert queue.dead_letter(letters) == {}
@@ -145,7 +148,9 @@ def test_a_fifo_dead_letter_keeps_its_group_and_is_not_swallowed(fifo_queues: Qu
     assert message.group_id == "user-1"
     again = replace(message, receives=2)
     for letter in (message, message, again):
-        assert queue.dead_letter([DeadLetterMessage(letter, "Malformed", "-", None)]) == {}
+        assert (
+            queue.dead_letter([DeadLetterMessage(letter, DeadLetter("Malformed", "-", None))]) == {}
+        )
     letters = fifo_queues.dead_letters(2)
     assert [row["Attributes"]["MessageGroupId"] for row in letters] == ["user-1"] * 2
 

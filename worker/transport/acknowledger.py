@@ -187,14 +187,7 @@ class Acknowledger:
 
 def _letters(call: Call) -> list[DeadLetterMessage]:
     return [
-        DeadLetterMessage(
-            held.message,
-            disposition.code,
-            disposition.detail,
-            disposition.body,
-            disposition.complete,
-            disposition.principal,
-        )
+        DeadLetterMessage(held.message, disposition)
         for held in call.held
         if isinstance(disposition := held.disposition, DeadLetter)
     ]

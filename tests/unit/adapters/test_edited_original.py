@@ -13,6 +13,7 @@ from adapters.sqs.dead_letters import (
     render_letter,
     without_personal_data,
 )
+from application.disposition import DeadLetter
 from application.queue_port import DeadLetterMessage, RawMessage
 
 BAN = {
@@ -39,7 +40,7 @@ def test_the_body_before_a_correction_reaches_the_next_dead_letter() -> None:
     message = RawMessage("m", "r", "{}", 1, 0.0, 0.0, None, edited_original=before)
     entry = render_letter(
         DeadLetterMessage(
-            message, "NotJson", "", body="[string of 2 characters]", principal="AROA"
+            message, DeadLetter("NotJson", "", body="[string of 2 characters]", principal="AROA")
         ),
         "user-commands",
         fifo=False,

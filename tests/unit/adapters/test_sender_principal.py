@@ -9,6 +9,7 @@ import pytest
 
 from adapters.sqs.dead_letter_queue import StoredLetter
 from adapters.sqs.dead_letters import principal_of, render_letter, stated_principal
+from application.disposition import DeadLetter
 from application.queue_port import DeadLetterMessage, RawMessage
 
 
@@ -44,7 +45,9 @@ def test_a_letter_contains_the_principal_of_the_disposition() -> None:
     """The statement of the sender is not copied into the letter."""
     message = RawMessage("m", "r", "{}", 1, 0.0, 0.0, None, first_principal="AROAFORGED")
     for principal in ("AROASIGNUP", None):
-        letter = DeadLetterMessage(message, "NotPermitted", "signup", principal=principal)
+        letter = DeadLetterMessage(
+            message, DeadLetter("NotPermitted", "signup", principal=principal)
+        )
         attributes = render_letter(letter, "user-commands", fifo=False)["MessageAttributes"]
         assert stated_principal(attributes) == principal
 

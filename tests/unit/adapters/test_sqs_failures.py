@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from adapters.clock import clock_difference
 from adapters.sqs.command_queue import QueueMissingError, SqsCommandQueue, SqsError
+from application.disposition import DeadLetter
 from application.queue_port import DeadLetterMessage, RawMessage
 
 KIB = 1024
@@ -68,7 +69,7 @@ def _queue(sqs: ScriptedSqs) -> SqsCommandQueue:
 
 def _letter(receipt: str, body: str = "{}", received_at: Any = 0.0) -> DeadLetterMessage:
     message = RawMessage(f"id-{receipt}", receipt, body, 1, 0.0, received_at, None)
-    return DeadLetterMessage(message, "Malformed", "-", None)
+    return DeadLetterMessage(message, DeadLetter("Malformed", "-", None))
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=NAMES)

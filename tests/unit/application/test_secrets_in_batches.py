@@ -40,12 +40,7 @@ class Labels(Meter):
 def rendered(body: str, disposition: DeadLetter) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the transport sends: the dead letter and the original."""
     letter = DeadLetterMessage(
-        RawMessage("m", "receipt", body, LAST_RECEIVE, 0.0, 0.0, None),
-        disposition.code,
-        disposition.detail,
-        disposition.body,
-        disposition.complete,
-        disposition.principal,
+        RawMessage("m", "receipt", body, LAST_RECEIVE, 0.0, 0.0, None), disposition
     )
     return (
         render_letter(letter, "user-commands", fifo=False),

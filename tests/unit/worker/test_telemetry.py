@@ -552,7 +552,9 @@ def queue(world: World) -> SqsCommandQueue:
 
 def test_dead_letters_are_counted_when_they_are_there(world: World, queue: SqsCommandQueue) -> None:
     """Unsent ones are retried, and counted when they are sent."""
-    queue.dead_letter([DeadLetterMessage(raw(each), "NotJson", "", None) for each in "01"])
+    queue.dead_letter(
+        [DeadLetterMessage(raw(each), DeadLetter("NotJson", "", None)) for each in "01"]
+    )
     assert world.points(instruments.DEAD_LETTERS) == {("NotJson",): 1}
 
 
