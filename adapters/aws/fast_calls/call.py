@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from threading import local
-from typing import Any, Final, TypeAlias
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, Final, Protocol, TypeAlias
+from urllib.parse import urlsplit
 from uuid import uuid4
 from zlib import crc32
 
@@ -16,6 +16,12 @@ from botocore.awsrequest import AWSPreparedRequest
 from botocore.hooks import first_non_none_response
 from urllib3.response import BaseHTTPResponse
 
+from adapters.aws.fast_calls.connections import (
+    Connections,
+    as_text,
+    connections_to,
+    host_header,
+)
 from adapters.aws.fast_calls.operations import OPERATIONS, NotPlainError, Operation, Parameters
 from adapters.aws.fast_calls.signing import DATE_FORMAT, Authorization, Signature
 
@@ -64,12 +70,19 @@ def use_fast_calls(client: Any) -> None:
 
     Arguments, results and errors stay the same. Of botocore's events, only `before-send` and
     `after-call` are emitted. If the answer is not a plain success, the listeners of `before-send`
-    are called twice.
+    are called twice. The client must have been created without `verify`: certificates are checked
+    by botocore's default.
     """
     service: str = client.meta.service_model.service_name
-    recorder = _Recorder(client.meta.events, client.meta.service_model.service_id.hyphenize())
+    recorder = _Recorder(client)
     for operation in OPERATIONS.get(service, ()):
         setattr(client, operation.method, _DirectCall(client, operation, recorder))
+
+
+class Sender(Protocol):
+    """Send a request and return the answer, or raise an error of botocore's."""
+
+    def send(self, request: Any) -> Any: ...  # noqa: D102
 
 
 class _Recorded(local):
@@ -85,14 +98,25 @@ class _Recorded(local):
 
 
 class _Recorder:
-    """Listen to a client's public events."""
+    """Listen to a client's public events, and keep its connections."""
 
-    def __init__(self, events: Any, service: str) -> None:
+    def __init__(self, client: Any) -> None:
         self.recorded = _Recorded()
+        self._config = client.meta.config
+        self._connections: dict[str, Connections | None] = {}
+        """By scheme and host."""
+        events, service = client.meta.events, client.meta.service_model.service_id.hyphenize()
         events.register(f"before-sign.{service}", self._signing)
         events.register_first(f"before-send.{service}", self._sending)
         events.register(f"needs-retry.{service}", self._answered)
         events.register(f"after-call.{service}", self._called)
+
+    def sender(self, url: str) -> Sender:
+        """Return what sends later requests to the URL of the recorded call."""
+        origin = url[: len(url) - len(urlsplit(url).path)]
+        if origin not in self._connections:
+            self._connections[origin] = connections_to(url, self._config)
+        return self._connections[origin] or self.recorded.session
 
     def _signing(self, request_signer: Any, **_: object) -> None:
         self.recorded.signer = request_signer
@@ -122,7 +146,7 @@ class _Route:
     authorization: Authorization
     signature: Signature
     signer: Any
-    session: Any
+    sender: Sender
 
     def request(self, body: bytes) -> Any | None:
         """Build the signed request; return `None` if the credentials have changed."""
@@ -193,7 +217,7 @@ class _DirectCall:
     def _send(self, route: _Route, request: Any) -> Any:
         listeners = self._emit(self._before_send, request=request)
         answer = first_non_none_response(listeners)
-        return route.session.send(request) if answer is None else answer
+        return route.sender.send(request) if answer is None else answer
 
     def _hand_over(self, first_answer: Any, parameters: Parameters) -> Answer:
         """Pass the answer to botocore as if botocore had sent the request, and retry."""
@@ -228,7 +252,8 @@ class _DirectCall:
             read = _read(self._operation, recorded.http)
             if read is None:
                 return None
-            route = _route(recorded, body) if read == _comparable(answer) else None
+            same = read == _comparable(answer)
+            route = _route(self._recorder, body) if same else None
         except UNEXPECTED:  # anything unexpected is left to botocore
             route = None
         if route is None:
@@ -262,11 +287,12 @@ def _comparable(answer: Answer) -> Answer:
     return {**answer, "ResponseMetadata": kept}
 
 
-def _route(recorded: _Recorded, body: bytes) -> _Route | None:
+def _route(recorder: _Recorder, body: bytes) -> _Route | None:
     """Build the route of the next calls from a recorded call; `None` if anything is unknown."""
+    recorded = recorder.recorded
     request = recorded.request
     sent = request.body.encode() if isinstance(request.body, str) else request.body
-    headers = {name.lower(): _text(value) for name, value in request.headers.items()}
+    headers = {name.lower(): as_text(value) for name, value in request.headers.items()}
     url = urlsplit(request.url)
     is_understood = (
         request.method == "POST"
@@ -282,7 +308,7 @@ def _route(recorded: _Recorded, body: bytes) -> _Route | None:
         return None
     authorization = Authorization.parse(headers["authorization"])
     fixed = {name: " ".join(headers[name].split()) for name in headers.keys() & FIXED}
-    fixed["host"] = _host(url)
+    fixed["host"] = host_header(url)
     signature = Signature(
         url.path or "/", fixed, authorization.signed, authorization.region, authorization.service
     )
@@ -295,16 +321,5 @@ def _route(recorded: _Recorded, body: bytes) -> _Route | None:
     ):
         return None
     kept = {name: value for name, value in request.headers.items() if name.lower() in FIXED}
-    return _Route(request.url, kept, authorization, signature, recorded.signer, recorded.session)
-
-
-def _host(url: SplitResult) -> str:
-    """Return the Host header; the scheme's default port is left out."""
-    host = url.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    usual = {"http": 80, "https": 443}.get(url.scheme)
-    return host if url.port in {None, usual} else f"{host}:{url.port}"
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    sender = recorder.sender(request.url)
+    return _Route(request.url, kept, authorization, signature, recorded.signer, sender)

@@ -125,7 +125,7 @@ class ScriptedAws:
     requests: list[Any] = field(default_factory=list)
 
     def send(self, request: Any) -> AWSResponse:
-        """Replaces `URLLib3Session.send`."""
+        """Replaces what sends a request: botocore's session, and the connections of fast calls."""
         self.requests.append(request)
         found = self.replies.pop(0) if self.replies else self.rest()
         if isinstance(found, Exception):
@@ -137,5 +137,8 @@ class ScriptedAws:
 def scripted_aws(operation: str, replies: Iterable[Reply] = ()) -> Iterator[ScriptedAws]:
     """Answer every request of every client; after the script, with plain successes."""
     aws = ScriptedAws(lambda: reply(PLAIN[operation]), list(replies))
-    with patch("botocore.httpsession.URLLib3Session.send", aws.send):
+    with (
+        patch("botocore.httpsession.URLLib3Session.send", aws.send),
+        patch("adapters.aws.fast_calls.connections.Connections.send", aws.send),
+    ):
         yield aws
