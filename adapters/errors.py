@@ -22,3 +22,14 @@ class ResourceMismatchError(Exception):
 
 class ItemRefusedError(Exception):
     """The store rejects this change permanently (its size, its form): a retry cannot succeed."""
+
+
+class MalformedItemError(Exception):
+    """A stored item has an invalid attribute; the message names it without its value."""
+
+    def __init__(self, kind: str, attribute: str, rule: str) -> None:
+        """Set the kind of item, its attribute and the rule that it breaks."""
+        super().__init__(f"{kind} item, attribute {attribute}: {rule}")
+        self.kind = kind
+        self.attribute = attribute
+        self.rule = rule

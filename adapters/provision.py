@@ -56,7 +56,6 @@ class Resources:
 class Provisioned:
     """The resources that exist now."""
 
-    table_arn: str
     queue_urls: Mapping[str, str]
     """By name, including the dead-letter queue and the quarantine queue."""
     topic_arns: tuple[str, ...]
@@ -84,13 +83,13 @@ def provision(
             "deploy a template (docs/how-to/deploy.md)"
         )
     similar = [] if warn is None else _similar(resources, dynamodb, sqs, sns)
-    table_arn = provision_table(dynamodb, resources.table)
+    provision_table(dynamodb, resources.table)
     urls = _provision_queues(sqs, resources)
     arns = tuple(_provision_topic(sns, name) for name in resources.topics)
     for each in similar:
         if warn is not None:
             warn(each)
-    return Provisioned(table_arn, urls, arns)
+    return Provisioned(urls, arns)
 
 
 def _similar(

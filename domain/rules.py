@@ -115,9 +115,7 @@ class Items(Rule):
 AnyRule = Text | Number | Flag | Items
 
 
-def matching(
-    pattern: str, error: str, *, description: str, example: str, personal: bool = False
-) -> Text:
+def matching(pattern: str, error: str, *, description: str, example: str) -> Text:
     """Return the rule of a string that matches a regular expression as a whole.
 
     Args:
@@ -125,7 +123,6 @@ def matching(
         error: what a value must be, such as "must be a language tag such as de-CH".
         description: what the field means.
         example: a valid value.
-        personal: see `Text.personal`.
     """
     compiled = re.compile(pattern, re.ASCII)
 
@@ -135,13 +132,7 @@ def matching(
         return value
 
     parse(example)
-    return Text(
-        parse=parse,
-        pattern=f"^{pattern}$",
-        description=description,
-        example=example,
-        personal=personal,
-    )
+    return Text(parse=parse, pattern=f"^{pattern}$", description=description, example=example)
 
 
 # --- rules that several fields share; each field adds its meaning with `of` ------------------

@@ -21,8 +21,7 @@ from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 
 from adapters.aws.client import AwsConfigurationError, error_code, is_amazon
-from adapters.dynamodb.errors import MalformedItemError
-from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
+from adapters.errors import MalformedItemError, ProvisioningRefusedError, ResourceMismatchError
 from adapters.sqs.command_queue import QueueMissingError
 from application.ports import StoreUnavailableError
 from worker.errors import (

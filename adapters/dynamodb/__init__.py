@@ -1,9 +1,9 @@
 """Users and outbox in one DynamoDB table."""
 
 from adapters.dynamodb.calls import Retries
-from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.repository import DynamoDBUserRepository
+from adapters.errors import MalformedItemError
 
 __all__ = [
     "DynamoDBOutbox",

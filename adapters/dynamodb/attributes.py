@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from adapters.dynamodb.errors import MalformedItemError
+from adapters.errors import MalformedItemError
 
 _NATURAL: Final = re.compile("[0-9]+")
 _WHOLE: Final = re.compile("-?[0-9]+")

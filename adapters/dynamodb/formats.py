@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from adapters.dynamodb.attributes import Attributes
-from adapters.dynamodb.errors import MalformedItemError
+from adapters.errors import MalformedItemError
 
 if TYPE_CHECKING:
     from adapters.dynamodb.table import Item

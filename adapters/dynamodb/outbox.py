@@ -16,11 +16,11 @@ from adapters.dynamodb import records, table
 from adapters.dynamodb.attributes import render_timestamp
 from adapters.dynamodb.calls import Retries, require_answer, unavailable
 from adapters.dynamodb.cancellation import CONDITION_FAILED, reason_codes
-from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.repository import DEFAULT_RETRIES, outcome_read_key
 from adapters.dynamodb.scrub import PAGE_SIZE, PARALLEL, Scrubber
 from adapters.dynamodb.writes import TableDeletes
+from adapters.errors import MalformedItemError
 from application.outbox import (
     SHARDS,
     Outbox,

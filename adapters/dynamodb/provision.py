@@ -35,8 +35,8 @@ ATTRIBUTES: Final = [
 ON_DEMAND: Final = "PAY_PER_REQUEST"
 
 
-def provision_table(client: DynamoDBClient, name: str) -> str:
-    """Create the table if it is missing, wait until it is usable, and return its ARN.
+def provision_table(client: DynamoDBClient, name: str) -> None:
+    """Create the table if it is missing, and wait until it is usable.
 
     Raises:
         ResourceMismatchError: it exists with another key, index, billing mode or TTL.
@@ -61,7 +61,6 @@ def provision_table(client: DynamoDBClient, name: str) -> str:
     for difference in table_differences(description):
         raise ResourceMismatchError("table", name, difference)
     _provision_ttl(client, name)
-    return description.get("TableArn", "")
 
 
 def table_differences(description: TableDescriptionTypeDef) -> list[str]:

@@ -12,10 +12,10 @@ from botocore.exceptions import ClientError
 from adapters.aws.client import error_code
 from adapters.dynamodb import records, table
 from adapters.dynamodb.calls import require_answer, unavailable
-from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import SCHEMA
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.writes import TableDeletes
+from adapters.errors import MalformedItemError
 from application.outbox import ScrubPage
 from application.ports import StoreUnavailableError
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from adapters.dynamodb import mapper, records, table
-from adapters.dynamodb.errors import MalformedItemError
+from adapters.errors import MalformedItemError
 from application.repository import Snapshot
 
 if TYPE_CHECKING:

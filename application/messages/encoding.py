@@ -91,11 +91,6 @@ def decode_base64(text: str) -> str:
         ) from None
 
 
-def encode_base64(text: str) -> str:
-    """Return text as base64 of its UTF-8 bytes."""
-    return base64.b64encode(text.encode()).decode()
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):

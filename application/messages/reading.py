@@ -14,7 +14,6 @@ from application.messages.encoding import (
     trimmed,
 )
 from application.messages.errors import MalformedCode, MalformedMessageError
-from application.messages.sns import looks_like_notification, read_notification
 
 _MAX_WRAPPINGS = 4  # base64, Celery, base64, JSON
 
@@ -58,13 +57,23 @@ def find_event(body: str) -> tuple[dict[str, Any], Form] | None:
 
 
 def _unwrapped(message: Any) -> dict[str, Any]:
-    if isinstance(message, dict) and looks_like_notification(message):
-        message = read_notification(message)
+    if isinstance(message, dict) and "Type" in message and "TopicArn" in message:
+        message = _read_notification(message)
     if not isinstance(message, dict):
         raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "must be one JSON object")
     if "specversion" not in message and looks_like_celery(message):
         return read_celery(message)
     return message
+
+
+def _read_notification(message: dict[str, Any]) -> Any:
+    """Return the JSON in a notification of SNS, as topics deliver it without raw delivery."""
+    if message["Type"] != "Notification":
+        raise MalformedMessageError(MalformedCode.NOT_A_COMMAND, "Type: must be Notification")
+    text = message.get("Message")
+    if not isinstance(text, str):
+        raise MalformedMessageError(MalformedCode.MISSING_FIELD, "Message: is missing")
+    return decode_body(text)
 
 
 def _find(value: Any, wrappings: int) -> dict[str, Any] | None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from adapters.dynamodb import mapper, table
 from adapters.dynamodb.change import ABSENT, SAME_OWNER
-from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import Key
+from adapters.errors import MalformedItemError
 from application.ports import StoreUnavailableError
 from application.repository import HELD
 from domain.user import User

@@ -9,8 +9,8 @@ from hashlib import sha256
 from typing import Final
 
 from adapters.dynamodb import table
-from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import Key
+from adapters.errors import MalformedItemError
 
 KEPT_FINDINGS: Final = 1000
 """Maximum number of findings to store; further ones are only counted."""

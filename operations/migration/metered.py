@@ -13,8 +13,8 @@ from adapters.dynamodb import table
 from adapters.dynamodb.calls import Retries, calling, require_answer
 from adapters.dynamodb.cancellation import CONDITION_FAILED, reason_codes
 from adapters.dynamodb.capacity import item_size, transaction_units, write_units
-from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import BATCH_GET_LIMIT, Key, key_of
+from adapters.errors import MalformedItemError
 from application.ports import StoreUnavailableError
 from operations.migration.throughput import Bucket
 

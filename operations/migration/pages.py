@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.dynamodb import table
-from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.reads import key_of
+from adapters.errors import MalformedItemError
 from application.ports import StoreUnavailableError
 from domain.user import User
 from operations.migration import kinds as k

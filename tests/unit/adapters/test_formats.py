@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.dynamodb import mapper, records
-from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import (
     ADDRESS_FORMAT,
     BANNED_FORMAT,
@@ -22,6 +21,7 @@ from adapters.dynamodb.formats import (
     USER_FORMAT,
     ItemFormat,
 )
+from adapters.errors import MalformedItemError
 from application.ports import JobKind, OutboxEntry
 from tests.builders import NOW, email, uid
 from tests.persistence import BANNED, new_user, outcome, session, two_factor

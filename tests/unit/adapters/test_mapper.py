@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 
 from adapters.dynamodb import mapper, records
-from adapters.dynamodb.errors import MalformedItemError
 from adapters.dynamodb.formats import ItemFormat
+from adapters.errors import MalformedItemError
 from application.ports import JobKind, OutboxEntry
 from application.repository import BannedAddress, Outcome
 from domain.commands import StartSession
