@@ -80,7 +80,10 @@ def is_visible_word(text: str) -> bool:
         return True
     return not _is_mark(text[0]) and all(
         char.isascii()
-        or (_is_word_character(char) and not _contains_ascii(unicodedata.normalize("NFKC", char)))
+        or (
+            _is_word_character(char)
+            and not any(map(str.isascii, unicodedata.normalize("NFKC", char)))
+        )
         for char in text
     )
 
@@ -186,7 +189,3 @@ def _is_newer(char: str) -> bool:
 
 def _is_mark(char: str) -> bool:
     return unicodedata.category(char)[0] == "M"
-
-
-def _contains_ascii(text: str) -> bool:
-    return any(char.isascii() for char in text)

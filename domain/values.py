@@ -103,10 +103,6 @@ a password takes some seconds at most.
 """
 
 
-def _scrypt_blocks(log_cost: int, block_size: int, lanes: int) -> int:
-    return (1 << log_cost) * block_size * lanes
-
-
 @dataclass(frozen=True, slots=True)
 class EmailAddress:
     """An address as it is displayed and mailed to; equal addresses have the same `key`."""
@@ -203,7 +199,9 @@ class PasswordHash:
                 allowed = all(
                     low <= part <= high for low, part, high in zip(least, work, most, strict=True)
                 )
-                if not allowed or (form is _SCRYPT and _scrypt_blocks(*work) > _MAX_SCRYPT_BLOCKS):
+                if form is _SCRYPT:
+                    allowed &= (1 << work[0]) * work[1] * work[2] <= _MAX_SCRYPT_BLOCKS
+                if not allowed:
                     raise InvalidValueError(rule)
                 return cls(text)
         raise InvalidValueError(

@@ -54,16 +54,12 @@ def set_up_logs(loglevel: int | None = None, logfile: str | None = None, **_: An
 
 
 @worker_init.connect
+@exit_if_start_fails()
 def prepare(sender: Any, **_: Any) -> None:
     """Provision for development, or wait for resources elsewhere; start the health report first.
 
     Exits if the pool cannot share a repository in memory.
     """
-    with exit_if_start_fails():
-        _prepare(sender)
-
-
-def _prepare(sender: Any) -> None:
     from worker import bootstrap  # noqa: PLC0415 - creates clients, so not at import
     from worker.resources.start import require_resources  # noqa: PLC0415 - as above
 

@@ -28,7 +28,6 @@ class ShortLines:
     """Renders the lines of commands as columns, and others by structlog's console renderer."""
 
     def __init__(self, *, colours: bool) -> None:
-        """Create a renderer for standard error."""
         self._colours = colours
         self._others = structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=24)
 

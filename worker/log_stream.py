@@ -36,7 +36,6 @@ class LogStreamHandler(logging.Handler):
     """
 
     def __init__(self, descriptor: int) -> None:
-        """Write to an open descriptor, which is not closed."""
         super().__init__()
         self._descriptor = descriptor
         self._may_block = hasattr(select, "poll") and (

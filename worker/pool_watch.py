@@ -37,7 +37,6 @@ class PoolChecks:
     """The repeated checks of a pool. Used on the main thread."""
 
     def __init__(self, pool: Any, hub: Hub) -> None:
-        """Check nothing yet."""
         self._pool = pool
         self._hub: Any = hub
         self._timer: Any = None

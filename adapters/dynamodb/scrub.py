@@ -50,7 +50,6 @@ class Scrubber:
         page_size: int = PAGE_SIZE,
         parallel: int = PARALLEL,
     ) -> None:
-        """Use `table_name`, with `page_size` items per page and `parallel` concurrent updates."""
         self._client = client
         self._table = table_name
         self._reads = reads

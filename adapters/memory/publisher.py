@@ -12,7 +12,6 @@ class MemoryEventPublisher(EventPublisher):
     """A topic that keeps the published events, in order."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._lock = RLock()
         self._published: list[EventMessage] = []
 

@@ -28,7 +28,6 @@ class MemoryUserRepository(UserRepository):
     """Users, addresses and outcomes in memory."""
 
     def __init__(self, store: MemoryStore) -> None:
-        """Use `store`."""
         self._store = store
 
     def get(self, user_id: str) -> User | None:

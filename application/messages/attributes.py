@@ -65,10 +65,6 @@ def check_actor(value: str) -> str:
     return value
 
 
-def _actor() -> Any:
-    return text(Text(parse=check_actor, min_length=1, max_length=MAX_ACTOR, pattern="^[^@]+$"))
-
-
 def _json_type(value: str) -> str:
     if not _JSON_TYPE.fullmatch(value):
         raise InvalidValueError(f"must be {JSON_TYPE}")
@@ -111,7 +107,7 @@ _OPTIONAL: dict[str, Any] = {
     "expectedversion": _checked(int, _version, type="integer", minimum=0, maximum=MAX_INTEGER),
     "expirytime": text(TIME),
     "correlationid": _printable(MAX_CORRELATION_ID),
-    "actor": _actor(),
+    "actor": text(Text(parse=check_actor, min_length=1, max_length=MAX_ACTOR, pattern="^[^@]+$")),
     "traceparent": _checked(str | None, _traceparent, type="string"),
     "tracestate": _checked(str | None, _tracestate, type="string"),
 }

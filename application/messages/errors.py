@@ -49,7 +49,6 @@ class UnknownTypeError(Exception):
     """A command type or version that this version of the worker does not know."""
 
     def __init__(self, detail: str) -> None:
-        """Store the attribute and the unknown type."""
         super().__init__(detail)
         self.detail = detail
 

@@ -20,6 +20,7 @@ from tests.e2e.proxy import FaultyProxy, Throttled
 from tests.e2e.system import PREFORK, THREADS, System, log_lines, message
 from tests.e2e.worker_process import eventually
 from tests.emitted import nothing_personal
+from tests.prometheus_names import prometheus_names
 from worker.telemetry.instruments import CATALOGUE
 
 pytestmark = [
@@ -236,7 +237,7 @@ def test_the_dashboard_shows_every_metric() -> None:
     """A metric without a panel could not be found when it is needed."""
     shown = named_in_dashboard()
     for each in CATALOGUE:
-        assert each.prometheus_names & shown, each.name
+        assert prometheus_names(each) & shown, each.name
 
 
 def test_every_metric_of_the_alarms_is_emitted(watched: Watched) -> None:
@@ -244,7 +245,7 @@ def test_every_metric_of_the_alarms_is_emitted(watched: Watched) -> None:
     text = (DEPLOY / "alarms.yaml").read_text()
     named = set(re.findall(r"\buser_worker\.[a-z_.]+", text))
     emitted = {name for name, _, _ in SAMPLE.findall(watched.metrics)}
-    prometheus = {each.name: each.prometheus_names for each in CATALOGUE}
+    prometheus = {each.name: prometheus_names(each) for each in CATALOGUE}
     assert named
     for name in named:
         assert prometheus[name] <= emitted, name

@@ -23,7 +23,6 @@ class HealthReporter:
         file: HeartbeatFile | None,
         server: HealthServer | None = None,
     ) -> None:
-        """Set what to report, and where: to a file, a server, or neither."""
         self.assessment = assessment
         self.server = server
         self._file = file

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -55,14 +56,15 @@ def _queues(aws: Aws) -> Iterator[Finding]:
     # command queues first: if all are missing, the error names that one
     for name in (*settings.queues, dead, settings.quarantine_queue):
         try:
-            found = _attributes(aws, name)
+            found = _allowed(partial(attributes, aws, name))
             if found is None:
                 yield _denied(f"queue {name}", "sqs:GetQueueAttributes")
                 continue
             if name in settings.queues:
                 _require_redrive(name, found)
         except (CliError, ClientError) as error:
-            if name not in settings.additional_queues or not _is_of_resource(error):
+            of_resource = isinstance(error, CliError) or is_denial(error)
+            if name not in settings.additional_queues or not of_resource:
                 raise
             # the worker serves the other queues meanwhile, and this one as soon as that is possible
             yield from _as_warnings(error_finding(f"queue {name}", error))
@@ -72,15 +74,6 @@ def _queues(aws: Aws) -> Iterator[Finding]:
         return
     for name, found in stored.items():
         yield from _as_warnings(check_queue(settings, name, found, stored[dead]["QueueArn"]))
-
-
-def _is_of_resource(error: CliError | ClientError) -> bool:
-    """Return True if an error concerns one resource, and not the credentials or the service."""
-    return isinstance(error, CliError) or is_denial(error)
-
-
-def _attributes(aws: Aws, name: str) -> dict[str, str] | None:
-    return _allowed(lambda: attributes(aws, name))
 
 
 def _require_redrive(name: str, stored: Mapping[str, str]) -> None:

@@ -26,7 +26,6 @@ class Calls:
     """Measures calls, and traces those of a traced batch or relay."""
 
     def __init__(self, meter: Meter, tracer: Tracer) -> None:
-        """Record measurements with `meter`, and create spans with `tracer`."""
         self._meter = meter
         self._tracer = tracer
 

@@ -52,8 +52,6 @@ MAX_NUMBER: Final = 2**31 - 1
 """In milliseconds, 24 days: a thread cannot wait much longer."""
 _DEFAULTS: Final = {QUEUE_SIZE: "2048", BATCH_SIZE: "512"}
 _INFIXES: Final = ("", "TRACES_", "METRICS_")
-_LIMIT: Final = "_LIMIT"
-"""Suffix of the names of limits, such as OTEL_SPAN_LINK_COUNT_LIMIT."""
 
 
 class TelemetryError(SettingsError):
@@ -101,20 +99,16 @@ class _Given:
     """The variables that are set; those that break a rule are ignored."""
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
-        self._environment = environment
+        self.environment = environment
 
     def get(self, variable: str) -> str:
         """Return the value without surrounding blanks; an empty string if it is not set."""
-        return self._environment.get(variable, "").strip()
+        return self.environment.get(variable, "").strip()
 
     def ignore(self, variable: str, rule: str) -> None:
         """Log a warning, and remove the variable as if it was not set."""
         logger.warning("telemetry_setting_ignored", variable=variable, rule=f"must be {rule}")
-        del self._environment[variable]
-
-    def set(self, variable: str, value: str) -> None:
-        """Replace the value of a variable."""
-        self._environment[variable] = value
+        del self.environment[variable]
 
     def require(self, variable: str, check: Callable[[str], bool], rule: str) -> None:
         """Ignore the variable if it is set and the check fails."""
@@ -125,12 +119,8 @@ class _Given:
         """Return one of the allowed values, in lower case; the SDK reads it in this form, too."""
         self.require(variable, lambda text: text.lower() in allowed, _alternatives(allowed))
         if chosen := self.get(variable).lower():
-            self.set(variable, chosen)
+            self.environment[variable] = chosen
         return chosen or default
-
-    def names_ending(self, suffix: str) -> list[str]:
-        """Return the names of OpenTelemetry variables with this suffix."""
-        return [n for n in self._environment if n.startswith("OTEL_") and n.endswith(suffix)]
 
 
 def _alternatives(allowed: tuple[str, ...]) -> str:
@@ -149,7 +139,7 @@ def _exporter(variable: str, given: _Given) -> str:
         if set(names) != {chosen}:
             rule = f"must be one of {_alternatives(allowed)}; {chosen} is used"
             logger.warning("telemetry_setting_ignored", variable=variable, rule=rule)
-            given.set(variable, chosen)
+            given.environment[variable] = chosen
         return chosen
     if names:
         given.ignore(variable, _alternatives(allowed))
@@ -178,8 +168,9 @@ def _check(given: _Given) -> None:
         for variable in _DEFAULTS:
             if given.get(variable):
                 given.ignore(variable, f"such that {BATCH_SIZE} is at most {QUEUE_SIZE}")
-    for variable in given.names_ending(_LIMIT):
-        given.require(variable, lambda text: text.isdecimal(), "a whole number")
+    for variable in list(given.environment):  # such as OTEL_SPAN_LINK_COUNT_LIMIT
+        if variable.startswith("OTEL_") and variable.endswith("_LIMIT"):
+            given.require(variable, str.isdecimal, "a whole number")
     given.one_of(TEMPORALITY, ("cumulative", "delta", "lowmemory"), "cumulative")
     given.one_of(AGGREGATION, ("explicit_bucket_histogram",), "explicit_bucket_histogram")
     given.one_of("OTEL_TRACES_SAMPLER", SAMPLERS, SAMPLERS[0])

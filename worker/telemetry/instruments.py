@@ -64,16 +64,6 @@ class Instrument:
         pairs = zip(self.labels, labels, strict=True)
         return {name: value for name, value in pairs if value}
 
-    @property
-    def prometheus_names(self) -> frozenset[str]:
-        """All names of its samples in Prometheus."""
-        endings = {
-            Kind.COUNTER: ("_total",),
-            Kind.HISTOGRAM: ("_bucket", "_count", "_sum"),
-            Kind.GAUGE: ("",),
-        }
-        return frozenset(self.prometheus_name + ending for ending in endings[self.kind])
-
 
 CALL_SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)
 """A call to AWS takes 5 to 20 ms, and ends after 10 s."""

@@ -103,7 +103,6 @@ class MetricsObserver(WorkerObserver):
     """Records the metrics of a worker."""
 
     def __init__(self, meter: Meter, message_types: Iterable[str]) -> None:
-        """Record measurements with `meter`, labelled by these types of commands and events."""
         self._meter: Final = meter
         self._names = short_names(message_types)
         self._commands = _Commands()

@@ -90,7 +90,6 @@ class TracingObserver(MetricsObserver):
     """Records the metrics of a worker, and creates spans."""
 
     def __init__(self, meter: Meter, tracer: Tracer, message_types: Iterable[str]) -> None:
-        """Record measurements with `meter`, and create spans with `tracer`."""
         super().__init__(meter, message_types)
         self._tracer = tracer
         self._spans = _Spans()

@@ -28,10 +28,6 @@ class Waiting:
     """Time from which its first message waits: when it was put, or could have been received."""
 
 
-def _no_wait() -> float:
-    return 0.0
-
-
 class Buffer:
     """Batches that are received and not started; thread-safe.
 
@@ -48,7 +44,7 @@ class Buffer:
         self,
         limit: Callable[[], int],
         *,
-        wait: Callable[[], float] = _no_wait,
+        wait: Callable[[], float] = lambda: 0.0,
         full: int = MAX_BATCH,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -79,11 +75,9 @@ class Buffer:
             return not self._closed
 
     def _may_receive(self, in_burst: bool) -> bool:  # noqa: FBT001
-        return (self._in_burst or not in_burst) and self._receives() < self._limit()
-
-    def _receives(self) -> int:
-        """Return how many receives wait; an incomplete one counts, until it is full, as one."""
-        return sum(max(1, len(each.batch.messages) // MAX_BATCH) for each in self._batches)
+        # an incomplete receive counts, until it is full, as one
+        receives = sum(max(1, len(each.batch.messages) // MAX_BATCH) for each in self._batches)
+        return (self._in_burst or not in_burst) and receives < self._limit()
 
     def burst(self, is_on: bool) -> None:  # noqa: FBT001
         """Set whether the last poll was full, so that more messages may be waiting."""

@@ -164,7 +164,7 @@ class InFlight:
             if held is None or held.disposition is not None:
                 continue
             held.disposition = disposition
-            held.act_at = now + self._linger
+            held.act_at = now if self.fifo or self.finishing else now + LINGER
             self._decided[receipt] = held
 
     def release(self, receipts: Collection[str], now: float) -> None:
@@ -186,14 +186,10 @@ class InFlight:
         self.lost.difference_update(receipts)
         self.apply([(receipt, Retry(0)) for receipt in free], now - LINGER)
 
-    def release_all(self, now: float) -> None:
-        """Make all messages without a disposition visible."""
-        self.apply([(receipt, Retry(0)) for receipt in self._held], now - LINGER)
-
     def begin_finishing(self, now: float) -> None:
         """Release all messages without a disposition, and retry once what was refused."""
         self.finishing = True
-        self.release_all(now)
+        self.release(self._held.keys(), now)
         for refusal in self._refusals.values():
             refusal.hurry()
 
@@ -338,10 +334,6 @@ class InFlight:
             logger.warning(
                 "settling_abandoned", queue=self.queue, call=refusal.call, messages=len(waiting)
             )
-
-    @property
-    def _linger(self) -> float:
-        return 0.0 if self.fifo or self.finishing else LINGER
 
     def _parts(self, kind: Kind, waiting: Sequence[Held]) -> list[list[Held]]:
         """Split into calls of at most ten; if possible, a FIFO group is delayed by one call.

@@ -14,7 +14,6 @@ class Turns:
     """
 
     def __init__(self, priority: str | None) -> None:
-        """Start without queues; `priority` is the name of the priority queue, if there is one."""
         self._priority = priority
         self._first: list[str] = []
         self._others: list[str] = []

@@ -238,7 +238,7 @@ def test_the_first_settlement_stands(disposition: Disposition) -> None:
     """A release at the end does not replace a result."""
     flight = _in_flight()
     _settle(flight, disposition, "0")
-    flight.release_all(T0)
+    flight.release({"0"}, T0)
     [call] = flight.due(T0 + 1, 4)
     assert call.held[0].disposition == disposition
 
