@@ -11,7 +11,11 @@ from celery import Celery
 from celery.signals import celeryd_init, worker_process_init
 from kombu.entity import Queue
 
-from worker import lifecycle  # noqa: F401 - connects its signals
+from application.messages import partition_key
+from worker import (
+    bootstrap,
+    lifecycle,  # noqa: F401 - connects its signals
+)
 from worker.cli_errors import exit_with_error
 from worker.errors import SettingsError, UsageError
 from worker.health.step import HealthStep
@@ -19,10 +23,6 @@ from worker.permissions import load_permissions
 from worker.pool_watch import PoolWatch
 from worker.settings import Settings, load_settings
 from worker.transport import ALIAS
-
-COMMAND_QUEUE_FACTORY = "worker.bootstrap:command_queue_factory"
-WATCH = "worker.bootstrap:watch_consumer"
-PARTITION_KEY = "application.messages:partition_key"
 
 
 def make_app(settings: Settings) -> Celery:
@@ -39,9 +39,9 @@ def _configuration(settings: Settings) -> dict[str, Any]:
     return {
         "broker_url": f"{ALIAS}://",
         "broker_transport_options": {
-            "command_queue_factory": COMMAND_QUEUE_FACTORY,
-            "watch": WATCH,
-            "partition": PARTITION_KEY,
+            "command_queue_factory": bootstrap.command_queue_factory,
+            "watch": bootstrap.watch_consumer,
+            "partition_key": partition_key,
             "visibility_timeout": settings.visibility_timeout,
             "batch_size": settings.batch_size,
             "batch_wait": settings.batch_wait / 1000,

@@ -17,13 +17,14 @@ from celery.signals import (
     worker_shutdown,
 )
 
-from worker import logs, telemetry
+from worker import bootstrap, logs, telemetry
 from worker.cli_errors import exit_if_start_fails, exit_with_error
 from worker.errors import CliError, memory_needs_one_process
 from worker.health import step as health
 from worker.health.assessment import HealthAssessment
 from worker.health.server import PortInUseError
 from worker.log_stream import unblock_standard_streams
+from worker.resources.start import require_resources
 from worker.settings import PREFIX, Settings, load_settings
 
 CELERYS_DEFAULT_LEVEL = logging.WARNING
@@ -60,9 +61,6 @@ def prepare(sender: Any, **_: Any) -> None:
 
     Exits if the pool cannot share a repository in memory.
     """
-    from worker import bootstrap  # noqa: PLC0415 - creates clients, so not at import
-    from worker.resources.start import require_resources  # noqa: PLC0415 - as above
-
     settings = load_settings()
     pool = get_implementation(sender.pool_cls).__module__
     if settings.repository == "memory" and pool not in SINGLE_PROCESS_POOLS:
@@ -107,8 +105,6 @@ def start_relay(sender: Any = None, **_: Any) -> None:
     If it cannot be created now (for example, without credentials), this is tried again: Celery
     would log the error and run without a relay.
     """
-    from worker import bootstrap  # noqa: PLC0415 - creates clients, so not at import
-
     try:
         worker = bootstrap.worker()
     except Exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from application.disposition import Dispositions, ReceivedMessage
+from worker import bootstrap
 from worker.request import BatchTask
 from worker.transport.channel import TASK
 
@@ -12,6 +13,4 @@ from worker.transport.channel import TASK
 @shared_task(base=BatchTask, name=TASK)
 def handle_batch(messages: list[ReceivedMessage]) -> Dispositions:
     """Process one batch; the first call creates the clients, in the child process."""
-    from worker import bootstrap  # noqa: PLC0415  # after the fork
-
     return bootstrap.handle_batch(messages)

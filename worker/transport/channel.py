@@ -130,7 +130,9 @@ class Channel(StdChannel, HealthSource):
         )
         if queue not in self._queue_consumers:
             self._turns.add(queue)
-        self._queue_consumers[queue] = self._options.watched(consumer)
+        self._queue_consumers[queue] = consumer
+        if self._options.watch is not None:
+            self._options.watch(consumer)
         consumer.start()
 
     def basic_cancel(self, consumer_tag: str, **_: Any) -> None:

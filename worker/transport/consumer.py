@@ -37,7 +37,7 @@ class QueueConsumer:
             lambda: buffered() * receives, wait=self._wait, full=options.batch_size
         )
         self.breaker = Breaker(name)
-        queue = options.queue(name)
+        queue = options.command_queue_factory(name)
         self.acknowledger = Acknowledger(
             name, queue, InFlight(options.visibility_timeout, self.fifo, queue=name)
         )

@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kombu.utils.imports import symbol_by_name
-
-from application.queue_port import CommandQueue, CommandQueueFactory
+from application.queue_port import CommandQueueFactory
 from worker.transport.batching import PartitionKey, no_partition
 
 if TYPE_CHECKING:
@@ -32,8 +30,7 @@ maximum delay of a message that arrives when a shutdown has just abandoned the p
 class Options:
     """The options of the transport."""
 
-    command_queue_factory: CommandQueueFactory | str
-    """A function, or its dotted name `module:function`."""
+    command_queue_factory: CommandQueueFactory
     visibility_timeout: int
     """Seconds; the visibility timeout of the queues."""
     wait_seconds: int = WAIT_SECONDS
@@ -47,10 +44,10 @@ class Options:
     the priority queue never wait."""
     priority_queue: str | None = None
     """Name of the queue that is served first."""
-    partition: PartitionKey | str = no_partition
+    partition_key: PartitionKey = no_partition
     """Returns the key of messages that run together from the third receive on; see `batching`."""
-    watch: Callable[[QueueConsumer], None] | str | None = None
-    """Called with the consumer of each queue; a function, or its dotted name."""
+    watch: Callable[[QueueConsumer], None] | None = None
+    """Called with the consumer of each queue."""
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> Options:
@@ -61,23 +58,3 @@ class Options:
         """
         known = {name: value for name, value in options.items() if name in cls.__slots__}
         return cls(**known)
-
-    def watched(self, consumer: QueueConsumer) -> QueueConsumer:
-        """Call `watch`, if set, with the consumer of a queue; return the consumer."""
-        if self.watch is not None:
-            watch: Any = symbol_by_name(self.watch)
-            watch(consumer)
-        return consumer
-
-    @property
-    def partition_key(self) -> PartitionKey:
-        """The function that `partition` names."""
-        named: Any = symbol_by_name(self.partition)
-        key: PartitionKey = named
-        return key
-
-    def queue(self, name: str) -> CommandQueue:
-        """Create the `CommandQueue` with this name."""
-        factory: Any = symbol_by_name(self.command_queue_factory)
-        queue: CommandQueue = factory(name)
-        return queue

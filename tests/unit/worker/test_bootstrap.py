@@ -24,7 +24,6 @@ from worker import bootstrap, lifecycle
 from worker.errors import ExitCode
 from worker.health import step
 from worker.health.assessment import HealthAssessment
-from worker.resources import start
 from worker.settings import Settings, load_settings
 
 LOCAL = "http://127.0.0.1:1"
@@ -159,7 +158,7 @@ def test_memory_needs_a_pool_of_one_process(
     monkeypatch.setenv("USER_WORKER_REPOSITORY", "memory")
     monkeypatch.setenv("USER_WORKER_CREATE_RESOURCES", "false")
     monkeypatch.setattr(step, "begin", lambda *_: HealthAssessment())
-    monkeypatch.setattr(start, "require_resources", lambda *_: None)
+    monkeypatch.setattr(lifecycle, "require_resources", lambda *_: None)
     worker = SimpleNamespace(pool_cls=pool)
     if fits:
         lifecycle.prepare(worker)
