@@ -123,7 +123,7 @@ def _so_far(now: Progress) -> str:
 
 def _print_counts(run: MigrationRun, *, dry_run: bool, as_json: bool) -> int:
     """Print what was done; return exit code 1 if something is left for an operator."""
-    from operations.migration.state import counts_json
+    from operations.migration.counts import counts_json
 
     counts = run.progress.counts
     code = ExitCode.NEGATIVE if counts.left else ExitCode.OK

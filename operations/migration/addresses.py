@@ -36,7 +36,8 @@ class _Look:
     """Id of the user who holds the address."""
 
     def user_has(self, address: str) -> bool:
-        return self.user is not None and _has(self.user, address)
+        email = None if self.user is None else self.user.email
+        return isinstance(email, EmailAddress) and email.key == address
 
 
 class AddressAudit:
@@ -192,10 +193,6 @@ class AddressAudit:
         counts.add_finding(
             Finding(shown_key(_user(user_id)), self._user_kind.item_format.kind, "email", rule)
         )
-
-
-def _has(user: User, address: str) -> bool:
-    return isinstance(user.email, EmailAddress) and user.email.key == address
 
 
 def _still(user_id: str, look: _Look) -> dict[str, Any]:

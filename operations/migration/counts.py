@@ -6,7 +6,9 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
-from typing import Final
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, NonNegativeInt, PlainSerializer, TypeAdapter
 
 from adapters.dynamodb import table
 from adapters.dynamodb.reads import Key
@@ -57,27 +59,42 @@ def is_impersonal(key: Key) -> bool:
     return _IMPERSONAL.fullmatch(f"{key.partition}/{key.sort}") is not None
 
 
+def _nested(found: Counter[tuple[str, int]]) -> dict[str, dict[str, int]]:
+    nested: dict[str, dict[str, int]] = {}
+    for (kind, number), count in sorted(found.items()):
+        nested.setdefault(kind, {})[str(number)] = count
+    return nested
+
+
+def _flat(nested: dict[str, dict[str, int]]) -> Counter[tuple[str, int]]:
+    return Counter(
+        {(kind, int(n)): count for kind, n_ in nested.items() for n, count in n_.items()}
+    )
+
+
 @dataclass(slots=True)
 class Counts:
     """Numbers of items; an item is counted each time it is scanned."""
 
-    found: Counter[tuple[str, int]] = field(default_factory=Counter)
+    found: Annotated[Counter[tuple[str, int]], BeforeValidator(_flat), PlainSerializer(_nested)] = (
+        field(default_factory=Counter)
+    )
     """Items by kind and format, as they were before."""
-    changed: int = 0
+    changed: NonNegativeInt = 0
     """Items that were migrated to the current format."""
-    conflicts: int = 0
+    conflicts: NonNegativeInt = 0
     """Items in an older format that a worker changed after they were read."""
-    gone: int = 0
+    gone: NonNegativeInt = 0
     """Items in an older format that were deleted after they were read."""
-    indexed: int = 0
+    indexed: NonNegativeInt = 0
     """Migrated sessions that are now in the index."""
-    reserved: int = 0
+    reserved: NonNegativeInt = 0
     """Addresses of users without an address item, now reserved."""
-    released: int = 0
+    released: NonNegativeInt = 0
     """Address items of users who do not have the address, now deleted."""
-    taken: int = 0
+    taken: NonNegativeInt = 0
     """Users whose address is reserved for another user who has it too: left, with a finding."""
-    bad: int = 0
+    bad: NonNegativeInt = 0
     """Malformed items: left, with a finding."""
     findings: list[Finding] = field(default_factory=list)
 
@@ -109,3 +126,9 @@ NUMBERS: Final = tuple(
     each.name for each in fields(Counts) if each.name not in {"found", "findings"}
 )
 """Names of the plain counts."""
+
+
+def counts_json(counts: Counts) -> dict[str, Any]:
+    """Return counts and findings as JSON values."""
+    stored: dict[str, Any] = TypeAdapter(Counts).dump_python(counts, mode="json")
+    return stored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from adapters.dynamodb import table
 from adapters.dynamodb.reads import key_of
@@ -44,16 +44,13 @@ class PageMigration:
         """
         self._table = metered
         self._kinds = kinds
+        self.not_needed = k.filter_of_settled(kinds)
         self._dry_run = dry_run
         self._audit = (
             AddressAudit(metered, kinds[k.USER], kinds[k.ADDRESS], dry_run=dry_run)
             if addresses
             else None
         )
-
-    def not_needed(self) -> dict[str, Any]:
-        """Return the filter that excludes items that need no migration; see `filter_of_settled`."""
-        return k.filter_of_settled(self._kinds)
 
     def migrate(self, items: Sequence[Item], settled: int = 0) -> Counts:
         """Migrate the items of one page; repeating it changes nothing more.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import Field
 
 from adapters.dynamodb import table
 from adapters.dynamodb.reads import Key, key_of
@@ -44,7 +46,7 @@ class SegmentProgress:
 class Progress:
     """Progress of a migration."""
 
-    segments: list[SegmentProgress]
+    segments: Annotated[list[SegmentProgress], Field(min_length=1)]
     counts: Counts = field(default_factory=Counts)
 
     @classmethod
@@ -101,7 +103,8 @@ class Migration:
         with ThreadPoolExecutor(threads or len(left), "segment") as pool:
             futures = [pool.submit(self._segment, number, note) for number in left]
             try:
-                _raise_first(futures)
+                for future in futures:
+                    future.result()
             except BaseException:
                 self._stop.set()
                 raise
@@ -109,7 +112,7 @@ class Migration:
     def _segment(self, number: int, note: Callable[[Progress], object]) -> None:
         segment = self._progress.segments[number]
         after = None if segment.after is None else table.key(*segment.after)
-        total, without = len(self._progress.segments), self._pages.not_needed()
+        total, without = len(self._progress.segments), self._pages.not_needed
         try:
             while not self._stop.is_set():
                 page = self._table.scan(number, total, self._page_size, after, without)
@@ -133,8 +136,3 @@ def resume_point(items: Sequence[Item], after: Item | None) -> Key | None:
     """
     keys = map(key_of, reversed([*items, *([] if after is None else [after])]))
     return next((key for key in keys if is_impersonal(key)), None)
-
-
-def _raise_first(futures: Sequence[Future[None]]) -> None:
-    for future in futures:
-        future.result()

@@ -10,18 +10,19 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.dynamodb.reads import Key
-from operations.migration.counts import KEPT_FINDINGS, NUMBERS, Counts, Finding
-from operations.migration.scan import Progress, SegmentProgress
+from pydantic import TypeAdapter
+
+from operations.migration.scan import Progress
 from worker.errors import CliError, UsageError
 
 SAVE_EVERY: Final = 1.0
 """Seconds between two saves. Work lost in a power failure is repeated, which changes nothing."""
 FORM: Final = 1
+_PROGRESS: Final = TypeAdapter(Progress)
 _ANEW: Final = "or start again with --state NEWFILE: no item is migrated twice"
 _OTHERWISE: Final = {
     "table": (
@@ -70,9 +71,7 @@ class StateFile:
                 f"cannot read the state {self.path}", "choose another --state"
             ) from error
         try:
-            state = json.loads(text)
-            self._require_ours(state)
-            return _progress(state)
+            return self._parsed(text)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"{self.path} is not the state of a migration, or is damaged", f"remove it, {_ANEW}"
@@ -109,75 +108,17 @@ class StateFile:
         self.path.unlink(missing_ok=True)
 
     def _state(self, progress: Progress) -> dict[str, Any]:
-        return {
-            "migration": FORM,
-            "table": self._plan.table,
-            "target": dict(self._plan.target),
-            "addresses": self._plan.addresses,
-            "segments": [{"done": s.done, "after": s.after} for s in progress.segments],
-            "counts": counts_json(progress.counts),
-        }
+        stored: dict[str, Any] = _PROGRESS.dump_python(progress, mode="json")
+        return {"migration": FORM, **asdict(self._plan), **stored}
 
-    def _require_ours(self, state: dict[str, Any]) -> None:
+    def _parsed(self, text: str) -> Progress:
+        state = json.loads(text)
         if state["migration"] != FORM:
             raise ValueError("not the state of a migration")
         for name, (other, advice) in _OTHERWISE.items():
             if state[name] != getattr(self._plan, name):
                 raise UsageError(f"the state {self.path} belongs to {other}", advice)
-
-
-def counts_json(counts: Counts) -> dict[str, Any]:
-    """Return counts and findings as JSON values."""
-    found: dict[str, dict[str, int]] = {}
-    for (kind, number), count in sorted(counts.found.items()):
-        found.setdefault(kind, {})[str(number)] = count
-    return {
-        "found": found,
-        **{name: getattr(counts, name) for name in NUMBERS},
-        "findings": [
-            {"key": f.key, "kind": f.kind, "attribute": f.attribute, "rule": f.rule}
-            for f in counts.findings
-        ],
-    }
-
-
-def _progress(state: dict[str, Any]) -> Progress:
-    """Parse the output of `StateFile.save`; raise ValueError, TypeError or KeyError if invalid."""
-    segments = [
-        SegmentProgress(
-            None if each["after"] is None else Key(*map(_text, each["after"])), _flag(each["done"])
-        )
-        for each in state["segments"]
-    ]
-    if not segments:
-        raise ValueError("not a list of segments")
-    stored = state["counts"]
-    counts = Counts(
-        findings=[
-            Finding(*(_text(each[name]) for name in ("key", "kind", "attribute", "rule")))
-            for each in stored["findings"][:KEPT_FINDINGS]
-        ]
-    )
-    for kind, numbers in stored["found"].items():
-        counts.found.update({(kind, int(number)): _count(n) for number, n in numbers.items()})
-    for name in NUMBERS:
-        setattr(counts, name, _count(stored[name]))
-    return Progress(segments, counts)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not a text")
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("not a boolean")
-    return value
-
-
-def _count(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError("not a count")
-    return value
+        progress = _PROGRESS.validate_json(text, strict=True)
+        if self._state(progress) != state:
+            raise ValueError("not as it was saved")
+        return progress
