@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
 from typing import Final, TypeVar
 
-from application.ports import CommandKey
 from application.repository import LoadRequest, Outcome
 from console.live import LiveEvents
 from domain.events import CommandDeadLettered
@@ -144,7 +143,7 @@ class Commands:
             key
             for each, user_id in users.items()
             if each not in known
-            for key in _keys(each, user_id)
+            for key in outcome_keys(each, user_id)
         }
         found = aws.repository.load(LoadRequest(outcomes=keys)).outcomes if keys else {}
         known |= {key.command_id: outcome for key, outcome in found.items()}
@@ -155,10 +154,6 @@ class Commands:
             Followed(each, sent[each], known.get(each), self.live.of_command(each))
             for each in users
         ]
-
-
-def _keys(command_id: str, user_id: str | None) -> Iterable[CommandKey]:
-    return outcome_keys(command_id, user_id)
 
 
 def _put(values: OrderedDict[str, Value], key: str, value: Value) -> None:

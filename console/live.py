@@ -132,11 +132,14 @@ class LiveEvents:
             with self._changed:
                 self._tail = opened
             self.problem = None
-            for event in follow_events(_Reported(self, tail), ends=self._ends):
+            for event in follow_events(tail, ends=self._ends, polled=self._report):
                 self._add(event)
 
-    def _report(self, error: Exception) -> None:
-        self.problem = f"Events cannot be received: {error_code(error)}. The console tries again."
+    def _report(self, error: Exception | None) -> None:
+        self.problem = None
+        if error is not None:
+            code = error_code(error)
+            self.problem = f"Events cannot be received: {code}. The console tries again."
 
     def _add(self, event: ReceivedEvent) -> None:
         short = _shortened(event)
@@ -149,26 +152,6 @@ class LiveEvents:
             if self._closed:
                 return True
             return not self._watchers and time.monotonic() - self._left_at > CLOSE_AFTER
-
-
-class _Reported:
-    """A tail that reports whether events are received."""
-
-    def __init__(self, live: LiveEvents, tail: EventTail) -> None:
-        self._live = live
-        self._tail = tail
-
-    def poll(self) -> list[ReceivedEvent]:
-        try:
-            events = self._tail.poll()
-        except Exception as error:
-            self._live._report(error)  # noqa: SLF001 - of the same file
-            raise
-        self._live.problem = None
-        return events
-
-    def renew_if_lost(self) -> None:
-        self._tail.renew_if_lost()
 
 
 def _shortened(event: ReceivedEvent) -> ReceivedEvent:

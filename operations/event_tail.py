@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from adapters.aws.client import error_code
 from adapters.sns.subscription import LONGEST_POLL, TAIL, QueueReader, TopicSubscription
 from application.backoff import Backoff
 from operations.progress import NO_PROGRESS, Progress
-from operations.received_event import ReceivedEvent
+from operations.received_event import ReceivedEvent, parse_events
 from worker.cli_errors import is_refusal
 
 if TYPE_CHECKING:
@@ -24,18 +23,6 @@ REMEMBERED = 100_000
 """Maximum ids of events that are remembered."""
 CHECK_EVERY = 60.0
 """Seconds between two checks of queue and subscription; a check also follows each error."""
-
-
-class Followed(Protocol):
-    """The part of a tail that `follow_events` uses."""
-
-    def poll(self) -> list[ReceivedEvent]:
-        """Wait for events; raise any error of AWS."""
-        ...
-
-    def renew_if_lost(self) -> None:
-        """Create again what is lost; raise any error of AWS."""
-        ...
 
 
 class EventTail:
@@ -68,26 +55,26 @@ class EventTail:
     def poll(self, wait: int = LONGEST_POLL) -> list[ReceivedEvent]:
         """Wait up to `wait` seconds for events, and return those not seen before."""
         assert self._reader is not None, "use it in a with block"
-        bodies = self._reader.poll(wait)
-        now = time.monotonic()
         events = []
-        for body in bodies:
-            with contextlib.suppress(ValueError):  # others may publish to the topic, too
-                event = ReceivedEvent.parse(body, now)
-                if not event.id or event.id not in self._seen:
-                    self._seen[event.id] = None
-                    events.append(event)
+        for event in parse_events(self._reader.poll(wait)):
+            if not event.id or event.id not in self._seen:
+                self._seen[event.id] = None
+                events.append(event)
         while len(self._seen) > REMEMBERED:
             del self._seen[next(iter(self._seen))]
         return events
 
 
 def follow_events(
-    tail: Followed,
+    tail: EventTail,
     progress: Progress = NO_PROGRESS,
     ends: Callable[[], bool] = lambda: False,
+    polled: Callable[[Exception | None], object] = lambda _: None,
 ) -> Iterator[ReceivedEvent]:
-    """Yield events until `ends` returns True; continue after any error unless AWS refuses."""
+    """Yield events until `ends` returns True; continue after any error unless AWS refuses.
+
+    `polled` receives the error of each poll, `None` if it succeeded.
+    """
     failures, checked = 0, time.monotonic()
     while not ends():
         try:
@@ -96,6 +83,7 @@ def follow_events(
                 tail.renew_if_lost()
             events = tail.poll()
         except Exception as error:
+            polled(error)
             if is_refusal(error):
                 raise
             failures += 1
@@ -105,4 +93,5 @@ def follow_events(
             checked = -CHECK_EVERY
             continue
         failures = 0
+        polled(None)
         yield from events

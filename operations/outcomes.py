@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from types import MappingProxyType
 from uuid import uuid5
 
@@ -17,7 +18,7 @@ from application.ports import CommandKey
 from application.repository import LoadRequest, Outcome, UserRepository
 from domain.events import CommandDeadLettered
 from operations.progress import NO_PROGRESS, Progress
-from operations.received_event import ReceivedEvent
+from operations.received_event import parse_events
 from worker.cli_errors import is_refusal
 from worker.connections import Aws
 
@@ -142,7 +143,7 @@ def _listening(
                     scope="MessageBody",
                 )
             )
-            sleep = _EventWait(reader, command_ids, dead)
+            sleep = partial(_await_event, reader, command_ids, dead)
         except Exception as error:  # noqa: BLE001 - reading works without listening
             progress.note(
                 f"cannot subscribe to the topic ({error_code(error)}): reading the table instead"
@@ -150,34 +151,22 @@ def _listening(
         yield sleep
 
 
-class _EventWait:
-    """Waits until an event of one of the given commands is received from the topic."""
+def _await_event(
+    reader: QueueReader, command_ids: frozenset[str], dead: dict[str, str], seconds: float
+) -> None:
+    """Wait until an event of one of the commands is received, at most some seconds.
 
-    def __init__(
-        self, reader: QueueReader, command_ids: frozenset[str], dead: dict[str, str]
-    ) -> None:
-        self._reader = reader
-        self._command_ids = command_ids
-        self._dead = dead
-
-    def __call__(self, seconds: float) -> None:
-        """Wait at most some seconds, or up to half a second more: SQS polls for whole seconds."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > _LEAST:
-            try:
-                bodies = self._reader.poll(min(max(round(left), 1), LONGEST_POLL))
-            except Exception:  # noqa: BLE001 - as above
-                break
-            found = [each for body in bodies if (each := self._event(body)) is not None]
-            letters = [each for each in found if each.type == CommandDeadLettered.type]
-            self._dead.update((str(e.command_id), str(e.data.get("code"))) for e in letters)
-            if found:
-                return
-        time.sleep(max(0.0, deadline - time.monotonic()))
-
-    def _event(self, body: str) -> ReceivedEvent | None:
+    Or up to half a second more: SQS polls for whole seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > _LEAST:
         try:
-            event = ReceivedEvent.parse(body, 0)
-        except ValueError:  # others may publish to the topic, too
-            return None
-        return event if event.command_id in self._command_ids else None
+            bodies = reader.poll(min(max(round(left), 1), LONGEST_POLL))
+        except Exception:  # noqa: BLE001 - as above
+            break
+        found = [each for each in parse_events(bodies) if each.command_id in command_ids]
+        letters = [each for each in found if each.type == CommandDeadLettered.type]
+        dead.update((str(each.command_id), str(each.data.get("code"))) for each in letters)
+        if found:
+            return
+    time.sleep(max(0.0, deadline - time.monotonic()))

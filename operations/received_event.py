@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Self
@@ -62,6 +64,14 @@ class ReceivedEvent:
     def category(self) -> str:
         """The event's category; empty for an unknown event."""
         return EVENTS[self.type].category if self.type in EVENTS else ""
+
+
+def parse_events(bodies: Iterable[str]) -> Iterator[ReceivedEvent]:
+    """Yield the events in bodies that were just received; others may publish to the topic, too."""
+    now = time.monotonic()
+    for body in bodies:
+        with contextlib.suppress(ValueError):
+            yield ReceivedEvent.parse(body, now)
 
 
 def _attributes(body: str) -> dict[str, Any]:
