@@ -29,7 +29,6 @@ def contracts(
     against: Annotated[
         Path | None,
         typer.Option(
-            "--against",
             exists=True,
             metavar="PATH",
             help="Write nothing; exit with 1 if a change since this release breaks a client. "
@@ -38,9 +37,7 @@ def contracts(
     ] = None,
     release: Annotated[
         str | None,
-        typer.Option(
-            "--release", metavar="VERSION", help="Also save the contracts as those of this version."
-        ),
+        typer.Option(metavar="VERSION", help="Also save the contracts as those of this version."),
     ] = None,
 ) -> int:
     """Write the messages' JSON Schemas and the AsyncAPI document.

@@ -106,7 +106,7 @@ def list_(
     newer_than: NewerThan = None,
     ids: Ids = None,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, max=50_000, metavar="N", help="Maximum number to read.")
+        int, typer.Option(min=1, max=50_000, metavar="N", help="Maximum number to read.")
     ] = 1_000,
     each: Annotated[
         bool, typer.Option("--each", help="Print one line per dead letter, with ids.")
@@ -247,9 +247,7 @@ def redrive(
     limit: Limit = None,
     rate: Annotated[
         float | None,
-        typer.Option(
-            "--rate", min=1, max=10_000, metavar="N", help="Maximum dead letters per second."
-        ),
+        typer.Option(min=1, max=10_000, metavar="N", help="Maximum dead letters per second."),
     ] = None,
     move_task: Annotated[
         bool, typer.Option("--move-task", help="Let SQS move all dead letters; faster.")
@@ -260,7 +258,7 @@ def redrive(
     dry_run: DryRun = False,
     yes: Yes = False,
     edit: Annotated[
-        str | None, typer.Option("--edit", metavar="TEXT", hidden=True, help="Not supported.")
+        str | None, typer.Option(metavar="TEXT", hidden=True, help="Not supported.")
     ] = None,
     as_json: Json = False,
 ) -> int:

@@ -57,20 +57,15 @@ def import_(
     ] = None,
     delimiter: Annotated[
         str | None,
-        typer.Option(
-            "--delimiter", metavar="TEXT", help="Separator of cells; , ; and tab are detected."
-        ),
+        typer.Option(metavar="TEXT", help="Separator of cells; , ; and tab are detected."),
     ] = None,
     encoding: Annotated[
         str,
-        typer.Option(
-            "--encoding", metavar="NAME", help="Encoding of the file, such as cp1252 or utf-16."
-        ),
+        typer.Option(metavar="NAME", help="Encoding of the file, such as cp1252 or utf-16."),
     ] = "utf-8",
     split_name: Annotated[
         str | None,
         typer.Option(
-            "--split-name",
             metavar="COLUMN",
             help="Column with the whole name; its last word is the family name.",
         ),
@@ -83,16 +78,15 @@ def import_(
     ] = False,
     errors: Annotated[
         str | None,
-        typer.Option("--errors", metavar="FILE", help="Write all invalid rows: line, field, rule."),
+        typer.Option(metavar="FILE", help="Write all invalid rows: line, field, rule."),
     ] = None,
     report: Annotated[
         str | None,
-        typer.Option("--report", metavar="FILE", help="Wait, and write the outcome of each row."),
+        typer.Option(metavar="FILE", help="Wait, and write the outcome of each row."),
     ] = None,
     wait: Annotated[
         float,
         typer.Option(
-            "--wait",
             min=0,
             metavar="SECONDS",
             help="For --report: maximum time without a new outcome.",
@@ -100,29 +94,28 @@ def import_(
     ] = 120.0,
     journal: Annotated[
         str | None,
-        typer.Option("--journal", metavar="FILE", help="Progress (default: FILE.progress.jsonl)."),
+        typer.Option(metavar="FILE", help="Progress (default: FILE.progress.jsonl)."),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=0.1, metavar="N", help="Maximum rows per second.")
+        float | None, typer.Option(min=0.1, metavar="N", help="Maximum rows per second.")
     ] = None,
     import_id: Annotated[
         str | None,
         typer.Option(
-            "--import-id",
             metavar="TEXT",
             help="Rows sent with the same id are processed once, in any file.",
         ),
     ] = None,
     source: Annotated[
         str,
-        typer.Option("--source", metavar="URI", help="Source of the commands (a URI reference)."),
+        typer.Option(metavar="URI", help="Source of the commands (a URI reference)."),
     ] = "/user-worker/import",
     queue: Annotated[
         str | None,
-        typer.Option("--queue", metavar="NAME", help="One of the command queues, as of `send`."),
+        typer.Option(metavar="NAME", help="One of the command queues, as of `send`."),
     ] = None,
     group: Annotated[
-        str | None, typer.Option("--group", metavar="TEXT", help="Message group, as of `send`.")
+        str | None, typer.Option(metavar="TEXT", help="Message group, as of `send`.")
     ] = None,
     as_json: Json = False,
 ) -> int:

@@ -21,7 +21,7 @@ from worker.errors import ExitCode
 @app.command(epilog=EXIT_CODES, rich_help_panel=OPERATE)
 def leftovers(
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="AGE", help="Only older than: 90s, 10m, 2h, 3d.")
+        str, typer.Option(metavar="AGE", help="Only older than: 90s, 10m, 2h, 3d.")
     ] = "1h",
     remove: Annotated[
         bool, typer.Option("--remove", help="Delete queues that no process reads.")

@@ -33,27 +33,19 @@ def migrate(
     ] = False,
     segments: Annotated[
         int,
-        typer.Option(
-            "--segments", min=1, max=64, metavar="N", help="Number of segments read in parallel."
-        ),
+        typer.Option(min=1, max=64, metavar="N", help="Number of segments read in parallel."),
     ] = 4,
     share: Annotated[
         float,
-        typer.Option(
-            "--share", min=0.01, max=1, metavar="X", help="Maximum share of the table's capacity."
-        ),
+        typer.Option(min=0.01, max=1, metavar="X", help="Maximum share of the table's capacity."),
     ] = 0.25,
     units: Annotated[
         float | None,
-        typer.Option(
-            "--units", min=1, metavar="N", help="Maximum read and write units per second, instead."
-        ),
+        typer.Option(min=1, metavar="N", help="Maximum read and write units per second, instead."),
     ] = None,
     state: Annotated[
         str | None,
-        typer.Option(
-            "--state", metavar="FILE", help="Progress file (default: named after the table)."
-        ),
+        typer.Option(metavar="FILE", help="Progress file (default: named after the table)."),
     ] = None,
     addresses: Annotated[
         bool, typer.Option("--addresses/--no-addresses", help="Repair reservations of addresses.")

@@ -49,7 +49,7 @@ def list_(
     user: User = None,
     parked: Annotated[bool, typer.Option("--parked", help="Only parked entries.")] = False,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="Maximum number of entries.")
+        int, typer.Option(min=1, metavar="N", help="Maximum number of entries.")
     ] = 1_000,
     as_json: Json = False,
 ) -> int:

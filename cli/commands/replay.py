@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)
 def replay(
-    queue: Annotated[str, typer.Option("--queue", metavar="NAME", help="Queue of the subscriber.")],
+    queue: Annotated[str, typer.Option(metavar="NAME", help="Queue of the subscriber.")],
     user: User = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="TIME", help="Events from this time on, in RFC 3339."),
+        typer.Option(metavar="TIME", help="Events from this time on, in RFC 3339."),
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option("--until", metavar="TIME", help="Events before this time, in RFC 3339."),
+        typer.Option(metavar="TIME", help="Events before this time, in RFC 3339."),
     ] = None,
     samples: Annotated[
         bool, typer.Option("--samples", help="Events of the life of an invented user.")

@@ -42,7 +42,7 @@ def send(
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Fields of the command.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="JSON", help="Fields as a JSON object.")
+        str | None, typer.Option(metavar="JSON", help="Fields as a JSON object.")
     ] = None,
     file: Annotated[
         str | None,
@@ -60,28 +60,23 @@ def send(
     ] = None,
     correlation_id: Annotated[
         str | None,
-        typer.Option(
-            "--correlation-id", metavar="TEXT", help="Copied to the events of the command."
-        ),
+        typer.Option(metavar="TEXT", help="Copied to the events of the command."),
     ] = None,
     expected_version: Annotated[
         int | None,
-        typer.Option(
-            "--expected-version", min=0, metavar="N", help="Reject if the user's version differs."
-        ),
+        typer.Option(min=0, metavar="N", help="Reject if the user's version differs."),
     ] = None,
     actor: Annotated[
         str | None,
-        typer.Option("--actor", metavar="TEXT", help="On whose behalf the command is sent."),
+        typer.Option(metavar="TEXT", help="On whose behalf the command is sent."),
     ] = None,
     source: Annotated[
         str,
-        typer.Option("--source", metavar="URI", help="Source of the command (a URI reference)."),
+        typer.Option(metavar="URI", help="Source of the command (a URI reference)."),
     ] = "/user-worker/cli",
     queue: Annotated[
         str | None,
         typer.Option(
-            "--queue",
             metavar="NAME",
             help="One of the command queues of the settings; default: USER_WORKER_COMMAND_QUEUE.",
         ),
@@ -89,7 +84,6 @@ def send(
     group: Annotated[
         str | None,
         typer.Option(
-            "--group",
             metavar="TEXT",
             help="Message group. FIFO queue: the group that keeps its order (default: the user). "
             "Standard queue: the tenant, for fair queues (default: none).",

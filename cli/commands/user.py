@@ -27,11 +27,11 @@ def user(
         bool, typer.Option("--history", help="Also show the outcomes of commands, newest first.")
     ] = False,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="Maximum number of outcomes.")
+        int, typer.Option(min=1, metavar="N", help="Maximum number of outcomes.")
     ] = 100,
     before: Annotated[
         str | None,
-        typer.Option("--before", metavar="COMMAND_ID", help="Only outcomes before this command."),
+        typer.Option(metavar="COMMAND_ID", help="Only outcomes before this command."),
     ] = None,
     as_json: Json = False,
 ) -> int:
