@@ -58,3 +58,9 @@ def pairs(rows: Mapping[str, object]) -> Pairs:
 def json_line(value: object) -> str:
     """Return a value as JSON on one line, in ASCII, so that it cannot control a terminal."""
     return json.dumps(value, separators=(",", ":"))
+
+
+def print_json(*values: object) -> None:
+    """Print each value as a line of JSON on standard output, at once."""
+    sys.stdout.writelines(json_line(value) + "\n" for value in values)
+    sys.stdout.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -11,7 +10,7 @@ from rich.text import Text
 
 from application.repository import Outcome, Status
 from cli.layout import Labelled, Rows
-from cli.output import json_line, stderr, stdout
+from cli.output import print_json, stderr, stdout
 from domain.values import render_time
 from operations.presentation import name_of, outcome_words
 from operations.printable import counted, printable
@@ -135,8 +134,7 @@ def print_outcomes(outcomes: Sequence[Outcome | None], *, as_json: bool) -> int:
     """Print outcomes; return the exit code of the worst of them."""
     known = [outcome for outcome in outcomes if outcome is not None]
     if as_json:
-        for outcome in known:
-            sys.stdout.write(json_line(outcome_json(outcome)) + "\n")
+        print_json(*map(outcome_json, known))
     elif known:
         console = stdout()
         console.print(outcome_rows(known, console.width))

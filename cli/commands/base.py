@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +23,8 @@ Wait = Annotated[
     float | None,
     typer.Option("--wait", min=0, max=3600, metavar="SECONDS", help="Wait for the outcome."),
 ]
+Pool = Literal["prefork", "threads", "solo"]
+"""Celery pools that the worker supports."""
 RUN = "Run"
 MESSAGES = "Send and inspect"
 BULK = "Bulk import and export"
@@ -35,12 +36,17 @@ EXIT_CODES = (
 )
 
 
-class Pool(StrEnum):
-    """Celery pools that the worker supports."""
-
-    PREFORK = "prefork"
-    THREADS = "threads"
-    SOLO = "solo"
+def add_group(name: str, help_text: str) -> typer.Typer:
+    """Add a group of commands to the panel of operations, and return it."""
+    group = typer.Typer(
+        name=name,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        epilog=EXIT_CODES,
+        help=help_text,
+    )
+    app.add_typer(group, rich_help_panel=OPERATE)
+    return group
 
 
 def _print_version(wanted: bool) -> None:

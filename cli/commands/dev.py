@@ -68,7 +68,7 @@ def dev(
             help="Port of the embedded AWS (default: a free port).",
         ),
     ] = None,
-    pool: Annotated[Pool, typer.Option(help="Celery pool.")] = Pool.THREADS,
+    pool: Annotated[Pool, typer.Option(help="Celery pool.")] = "threads",
     concurrency: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="Number of concurrent batches.")
     ] = 2,
@@ -95,7 +95,7 @@ def dev(
         keep_going=keep_going,
         port=port,
         given=os.environ.get("AWS_ENDPOINT_URL") or None,
-        pool=pool.value,
+        pool=pool,
         concurrency=concurrency,
         timeout=timeout,
     )

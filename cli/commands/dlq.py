@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from cli import composition, output
-from cli.commands.base import EXIT_CODES, OPERATE, Json, app
+from cli.commands.base import EXIT_CODES, Json, add_group
 from cli.layout import Labelled, Rows
 from cli.parsing import seconds_of
 from cli.progress import TerminalProgress
@@ -33,12 +33,9 @@ BREAK_GLASS = (
 )
 IDS_ADVICE = "run `user-worker dlq list --each` for the ids"
 
-dlq = typer.Typer(
-    name="dlq",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    epilog=EXIT_CODES,
-    help="Inspect, redrive and delete dead letters.\n\n"
+dlq = add_group(
+    "dlq",
+    "Inspect, redrive and delete dead letters.\n\n"
     "\b\n"
     "[bold]Examples[/bold]\n"
     "  user-worker dlq list\n"
@@ -47,7 +44,6 @@ dlq = typer.Typer(
     "  user-worker dlq purge --reason NotJson --older-than 3d\n\n"
     "A dead letter is hidden from other consumers until the command ends.",
 )
-app.add_typer(dlq, rich_help_panel=OPERATE)
 
 Reasons = Annotated[
     list[str] | None,
@@ -134,7 +130,7 @@ def list_(
             if each
             else [group.facts() for group in group_letters(letters)]
         )
-        sys.stdout.writelines(output.json_line(row) + "\n" for row in rows)
+        output.print_json(*rows)
     elif letters:
         console = output.stdout()
         if each:
@@ -222,7 +218,7 @@ def show(
     body = letter.body(Redactor(aws.settings.roles))
     if as_json:
         facts |= {"attributes": attributes, "body": body}
-        sys.stdout.write(output.json_line(facts) + "\n")
+        output.print_json(facts)
         return ExitCode.OK
     console = output.stdout()
     console.print(output.pairs({k: v for k, v in facts.items() if v not in {None, ""}}))
@@ -492,6 +488,6 @@ def _print_left(result: Result) -> None:
 def _print_done(text: str = "", *, as_json: bool, **facts: object) -> None:
     """Print the facts as JSON, or the text if there is one."""
     if as_json:
-        sys.stdout.write(output.json_line(facts) + "\n")
+        output.print_json(facts)
     elif text:
         output.stdout().print(text)

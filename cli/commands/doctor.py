@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -46,8 +45,7 @@ def doctor(as_json: Json = False) -> int:
     for finding in examine():
         levels.append(finding.level)
         if as_json:
-            sys.stdout.write(output.json_line(asdict(finding)) + "\n")
-            sys.stdout.flush()
+            output.print_json(asdict(finding))
         else:
             console.print(_line(finding))
     if not as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,7 +74,6 @@ def _print_event(event: ReceivedEvent, *, as_json: bool) -> None:
     from cli.rendering import print_event
 
     if as_json:
-        sys.stdout.write(output.json_line(event.attributes) + "\n")
-        sys.stdout.flush()
+        output.print_json(event.attributes)
     else:
         print_event(event)

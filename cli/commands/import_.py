@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from dataclasses import asdict
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,13 +21,6 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Problems printed to the terminal; the error file has all of them."""
-
-
-class Format(StrEnum):
-    """Format of a file of rows."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
 
 
 @app.command("import", epilog=EXIT_CODES, rich_help_panel=BULK)
@@ -53,7 +44,8 @@ def import_(
         ),
     ] = None,
     file_format: Annotated[
-        Format | None, typer.Option("--format", help="Format (default: by the file name).")
+        Literal["csv", "jsonl"] | None,
+        typer.Option("--format", help="Format (default: by the file name)."),
     ] = None,
     delimiter: Annotated[
         str | None,
@@ -207,7 +199,7 @@ class ProblemPrinter:
 
 def _print_tally(tally: Tally, done: str, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(output.json_line(asdict(tally)) + "\n")
+        output.print_json(asdict(tally))
         return
     parts = [done]
     if tally.sent_before:

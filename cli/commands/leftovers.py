@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import asdict
 from typing import Annotated
@@ -49,7 +48,7 @@ def leftovers(
     if remove:
         removed = remove_orphans(aws, old, TerminalProgress())
         if as_json:
-            sys.stdout.write(output.json_line(asdict(removed)) + "\n")
+            output.print_json(asdict(removed))
         else:
             text = f"deleted {counted(removed.queues, 'queue')} that no process reads"
             if removed.subscriptions:
@@ -57,7 +56,7 @@ def leftovers(
             console.print(text)
     elif as_json:
         rows = ({**asdict(queue), "age_seconds": round(now - queue.made_at)} for queue in old)
-        sys.stdout.writelines(output.json_line(row) + "\n" for row in rows)
+        output.print_json(*rows)
     elif old:
         table = Rows(("queue", "age", "waiting"))
         for queue in old:

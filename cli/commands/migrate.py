@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Final
@@ -121,7 +120,7 @@ def _print_counts(run: MigrationRun, *, dry_run: bool, as_json: bool) -> int:
     code = ExitCode.NEGATIVE if counts.left else ExitCode.OK
     if as_json:
         facts = {"dry_run": dry_run, "items": counts.items, **counts_json(counts)}
-        sys.stdout.write(output.json_line(facts) + "\n")
+        output.print_json(facts)
         return code
     console = output.stdout()
     console.print(_found(run))

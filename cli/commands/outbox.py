@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from cli import composition, output
-from cli.commands.base import EXIT_CODES, OPERATE, Json, User, app
+from cli.commands.base import EXIT_CODES, Json, User, add_group
 from cli.layout import Labelled
 from cli.parsing import parse_id_option
 from cli.progress import TerminalProgress
@@ -29,19 +29,15 @@ if TYPE_CHECKING:
 SHOWN_USERS = 2
 """Maximum users whose ids are shown on a line."""
 
-outbox = typer.Typer(
-    name="outbox",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    epilog=EXIT_CODES,
-    help="List unpublished events, and publish them.\n\n"
+outbox = add_group(
+    "outbox",
+    "List unpublished events, and publish them.\n\n"
     "\b\n"
     "[bold]Examples[/bold]\n"
     "  user-worker outbox list --parked\n"
     "  user-worker outbox publish --parked\n\n"
     "Workers publish them automatically, and never delete an unpublished event.",
 )
-app.add_typer(outbox, rich_help_panel=OPERATE)
 
 
 @outbox.command("list", epilog=EXIT_CODES)
@@ -68,7 +64,7 @@ def list_(
     entries = list(islice(list_entries(aws, user_id=user_id, parked=parked), limit + 1))
     rows = [_facts(entry, now) for entry in entries[:limit]]
     if as_json:
-        sys.stdout.writelines(output.json_line(row) + "\n" for row in rows)
+        output.print_json(*rows)
     elif rows:
         console = output.stdout()
         for row in rows:
@@ -161,7 +157,7 @@ def publish(
     counts = {word: published.counts[word] for word in words}
     if published.entries or not published.unknown:
         if as_json:
-            sys.stdout.write(output.json_line(counts) + "\n")
+            output.print_json(counts)
         else:
             texts = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
             texts = texts.replace("_", " ")

@@ -10,21 +10,17 @@ from typing import Annotated
 import typer
 
 from cli import output
-from cli.commands.base import EXIT_CODES, OPERATE, Json, app
+from cli.commands.base import EXIT_CODES, Json, add_group
 from worker.errors import ExitCode
 
-permissions_app = typer.Typer(
-    name="permissions",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    epilog=EXIT_CODES,
-    help="Validate the file that states who may send what, and deploy it.\n\n"
+permissions_app = add_group(
+    "permissions",
+    "Validate the file that states who may send what, and deploy it.\n\n"
     "\b\n"
     "[bold]Examples[/bold]\n"
     "  user-worker permissions check deploy/permissions.toml\n"
     "  user-worker permissions template deploy/permissions.toml",
 )
-app.add_typer(permissions_app, rich_help_panel=OPERATE)
 
 
 @permissions_app.command(epilog=EXIT_CODES)
@@ -45,7 +41,7 @@ def check(
 
     permissions = read_permissions(file, load_settings())
     if as_json:
-        sys.stdout.write(output.json_line(asdict(permissions)) + "\n")
+        output.print_json(asdict(permissions))
         return ExitCode.OK
     console = output.stdout()
     if permissions.allow_all:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from rich.text import Text
 
 from cli import composition, output
@@ -29,7 +27,7 @@ def provision(as_json: Json = False) -> int:
 
     made = provision_resources(composition.aws(), TerminalProgress())
     if as_json:
-        sys.stdout.write(output.json_line(made) + "\n")
+        output.print_json(made)
     else:
         rows = {name: Text(word, style=STYLES[word]) for name, word in made.items()}
         output.stdout().print(output.pairs(rows))

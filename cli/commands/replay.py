@@ -132,7 +132,7 @@ def _time(option: str, text: str | None) -> datetime | None:
 
 def _print_done(count: int, *, sent: bool, as_json: bool) -> int:
     if as_json:
-        sys.stdout.write(output.json_line({"sent": count if sent else 0, "events": count}) + "\n")
+        output.print_json({"sent": count if sent else 0, "events": count})
     else:
         output.stdout().print(f"{counted(count, 'event')} {'sent' if sent else 'found, none sent'}")
     return ExitCode.OK

@@ -52,9 +52,7 @@ def run(
     """
     from worker.settings import load_settings
 
-    arguments = celery_arguments(
-        load_settings(), pool and pool.value, concurrency, celery_args or []
-    )
+    arguments = celery_arguments(load_settings(), pool, concurrency, celery_args or [])
     output.stderr().print(f"celery {' '.join(arguments)}", style="dim")
     os.execv(sys.executable, [sys.executable, "-m", "celery", *arguments])  # noqa: S606 - our own
 

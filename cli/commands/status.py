@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from rich.text import Text
@@ -30,7 +29,7 @@ def status(as_json: Json = False) -> int:
     aws = composition.aws()
     found = read_status(aws)
     if as_json:
-        sys.stdout.write(output.json_line(found) + "\n")
+        output.print_json(found)
     else:
         output.stdout().print(output.pairs(_lines(found)))
     if found["missing"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,7 +58,7 @@ def user(
         if past is not None:
             facts["history"] = [rendering.outcome_json(outcome) for outcome in past.outcomes]
             facts["history_goes_on"] = past.continues
-        sys.stdout.write(output.json_line(facts) + "\n")
+        output.print_json(facts)
         return ExitCode.OK
     console = output.stdout()
     if before is None:
