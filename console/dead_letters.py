@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from console.web import Call
     from operations.dead_letters.letter import Letter
     from operations.dead_letters.listing import Listing
-    from operations.dead_letters.processing import Result
 
 ACTIONS: Final = ("retry", "delete")
 SHOWN_GROUPS: Final = 500
@@ -96,8 +95,8 @@ class Selection(NamedTuple):
     def filter(self) -> LetterFilter:
         """The filter of this selection."""
         if self.message_id:
-            return LetterFilter.of(ids=[self.message_id])
-        return LetterFilter.of(reasons=[self.reason], commands=[self.command])
+            return LetterFilter(ids=[self.message_id])
+        return LetterFilter(reasons=[self.reason], commands=[self.command])
 
     @property
     def shown(self) -> str:
@@ -208,13 +207,9 @@ def retry(call: Call) -> Response:
 
     def work(job: Job) -> str:
         done = redrive_letters(call.console.aws, chosen.filter, progress=job)
-        if done.too_large:
-            job.note(f"{counted(done.too_large, 'letter')} left: no room to state the sender")
-        if done.without_original:
-            job.note(f"{counted(done.without_original, 'letter')} left: {done.why}")
         if done.forecast:
             job.note(done.forecast)
-        return _ended(done.result, "sent back", job)
+        return f"{counted(done.result.done, 'dead letter')} sent back"
 
     return _start(call, f"retry {chosen.title}", chosen.message_id, work)
 
@@ -225,11 +220,7 @@ def delete(call: Call) -> Response:
 
     def work(job: Job) -> str:
         done = delete_letters(call.console.aws, chosen.filter, progress=job)
-        if done.left:
-            job.note(
-                f"{counted(done.left, 'original')} left in the quarantine queue until they expire"
-            )
-        return _ended(done.result, "deleted", job)
+        return f"{counted(done.result.done, 'dead letter')} deleted"
 
     return _start(call, f"delete {chosen.title}", chosen.message_id, work)
 
@@ -329,17 +320,3 @@ def _start(call: Call, title: str, subject: str, work: Callable[[Job], str]) -> 
 
 def _aged(group_: Group, now: float) -> str:
     return age_text(max(0.0, now - group_.oldest))
-
-
-def _ended(result: Result, what: str, job: Job) -> str:
-    """Return the result in a sentence, and note what was left."""
-    notes = (
-        (result.behind, f"{counted(result.behind, 'letter')} left behind others of a FIFO group"),
-        (result.unseen, f"{counted(result.unseen, 'letter')} not read: in use elsewhere, or gone"),
-        (result.full, "the letters behind those that were read were not read: too many in front"),
-        (result.endless, "stopped, because letters keep arriving"),
-    )
-    for happened, text in notes:
-        if happened:
-            job.note(text)
-    return f"{counted(result.done, 'dead letter')} {what}"

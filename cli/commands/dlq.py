@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,15 +22,10 @@ if TYPE_CHECKING:
     from operations.dead_letters.filter import LetterFilter
     from operations.dead_letters.letter import Letter
     from operations.dead_letters.listing import Group, Listing
-    from operations.dead_letters.processing import Result
     from worker.connections import Aws
 
 NO_SUCH_LETTER = "dead letter not found"
 LETTER = "dead letter"
-BREAK_GLASS = (
-    "Run it with a role that may read the quarantine queue, or purge them "
-    "(docs/how-to/dead-letters.md)"
-)
 IDS_ADVICE = "run `user-worker dlq list --each` for the ids"
 
 dlq = add_group(
@@ -81,7 +76,7 @@ def _filter(
 ) -> LetterFilter:
     from operations.dead_letters.filter import LetterFilter
 
-    return LetterFilter.of(
+    return LetterFilter(
         reasons=reasons,
         commands=commands,
         older_than=None if older_than is None else seconds_of("--older-than", older_than),
@@ -205,7 +200,7 @@ def show(
     from operations.dead_letters.filter import LetterFilter
     from operations.dead_letters.listing import list_letters
 
-    wanted = LetterFilter.of(ids=[message_id], limit=1)
+    wanted = LetterFilter(ids=[message_id], limit=1)
     aws = composition.aws()
     with stop_on_signals():
         listing = list_letters(aws, wanted, bodies=True, progress=TerminalProgress())
@@ -306,20 +301,9 @@ def redrive(
             force=force,
             progress=TerminalProgress(),
         )
-    result, console = done.result, output.stderr()
-    _print_left(result)
-    if done.too_large:
-        text = f"{counted(done.too_large, 'was left', 'were left')}: no room to state the sender"
-        console.print(text, style="yellow")
-    if done.without_original:
-        left = counted(
-            done.without_original,
-            "redacted dead letter was left",
-            "redacted dead letters were left",
-        )
-        console.print(f"{left}: {done.why}. {BREAK_GLASS}", style="yellow")
+    result = done.result
     if yes and done.forecast:  # else it was printed before the confirmation
-        console.print(done.forecast, style="yellow")
+        output.stderr().print(done.forecast, style="yellow")
     if not done.without_original and not done.hopeless:
         _require_named(wanted, result.done)
     text = f"{counted(result.done, LETTER)} redriven"
@@ -375,12 +359,6 @@ def purge(
         result, originals, left = delete_letters(
             aws, wanted, only=only, progress=TerminalProgress()
         )
-    _print_left(result)
-    if left:
-        text = counted(
-            left, "original was not deleted: it expires", "originals were not deleted: they expire"
-        )
-        output.stderr().print(f"{text} in the quarantine queue", style="yellow")
     _require_named(wanted, result.done)
     text = f"{counted(result.done, LETTER)} deleted"
     _print_done(
@@ -452,37 +430,6 @@ def _require_terminal(action: str) -> None:
 def _require_named(wanted: LetterFilter, count: int) -> None:
     if wanted.ids and not count:
         raise CliError(NO_SUCH_LETTER, IDS_ADVICE, ExitCode.NEGATIVE)
-
-
-def _print_left(result: Result) -> None:
-    """Print to standard error which letters were left, and why."""
-    texts: Collection[tuple[object, str]] = (
-        (
-            result.behind,
-            counted(result.behind, "matching dead letter is", "matching dead letters are")
-            + " behind others of their FIFO group",
-        ),
-        (
-            result.unconfirmed,
-            f"{result.unconfirmed} arrived or became visible later, and stayed: run it again",
-        ),
-        (
-            result.unseen,
-            counted(result.unseen, "more is", "more are")
-            + " in flight at another consumer or deleted, and not read",
-        ),
-        (
-            result.full,
-            "too many dead letters do not match: those behind them were not read",
-        ),
-        (
-            result.endless,
-            "dead letters keep arriving: stopped after more than there were at the start",
-        ),
-    )
-    for happened, text in texts:
-        if happened:
-            output.stderr().print(text, style="yellow")
 
 
 def _print_done(text: str = "", *, as_json: bool, **facts: object) -> None:

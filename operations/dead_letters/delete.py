@@ -61,4 +61,12 @@ def delete_letters(
             return deleted
 
         result = process_letters(queue, Plan(wanted, "deleting", only), delete, progress)
-        return Purge(result, gone - originals.left, left + originals.left)
+        left += originals.left
+        if left:
+            text = counted(
+                left,
+                "original was not deleted: it expires",
+                "originals were not deleted: they expire",
+            )
+            progress.note(f"{text} in the quarantine queue", warning=True)
+        return Purge(result, gone - originals.left, left)

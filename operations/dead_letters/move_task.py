@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws.client import error_code
+from operations.dead_letters.processing import Result
 from operations.printable import counted
 from operations.progress import Progress
 from worker.connections import Aws
@@ -45,15 +46,7 @@ _ENDED = _REFUSED | {"ResourceNotFoundException"}
 """Error codes for cancelling a task that has ended."""
 
 
-class Moved(NamedTuple):
-    """Result of a move by SQS."""
-
-    letters: int
-    endless: bool
-    """Whether the task was cancelled, because letters came back as fast as they were moved."""
-
-
-def move_all(aws: Aws, rate: float | None, progress: Progress) -> Moved | None:
+def move_all(aws: Aws, rate: float | None, progress: Progress) -> Result | None:
     """Move all letters to the command queue by a task of SQS; return `None` if that is unavailable.
 
     Raises:
@@ -76,7 +69,7 @@ def move_all(aws: Aws, rate: float | None, progress: Progress) -> Moved | None:
         raise
 
 
-def _follow(task: MoveTask, progress: Progress) -> Moved:
+def _follow(task: MoveTask, progress: Progress) -> Result:
     """Wait for the end of a task; cancel it if letters come back as fast as they are moved."""
     seen, endless = task.progress(), False
     with progress.track("moving", seen.total, "letters") as advance:
@@ -96,7 +89,7 @@ def _follow(task: MoveTask, progress: Progress) -> Moved:
         raise CliError(
             f"SQS stopped the redrive after {counted(seen.moved, 'dead letter')}: {reason}"
         )
-    return Moved(seen.moved, endless)
+    return Result(seen.moved, endless=endless)
 
 
 class MoveProgress(NamedTuple):

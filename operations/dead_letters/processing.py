@@ -65,11 +65,32 @@ class Result:
         """Whether all letters were read."""
         return not (self.endless or self.full)
 
+    def note(self, progress: Progress) -> None:
+        """Report which letters were left, and why."""
+        behind = counted(self.behind, "matching dead letter is", "matching dead letters are")
+        unseen = counted(self.unseen, "more is", "more are")
+        texts = (
+            (self.behind, f"{behind} behind others of their FIFO group"),
+            (
+                self.unconfirmed,
+                f"{self.unconfirmed} arrived or became visible later, and stayed: run it again",
+            ),
+            (self.unseen, f"{unseen} in flight at another consumer or deleted, and not read"),
+            (self.full, "too many dead letters do not match: those behind them were not read"),
+            (
+                self.endless,
+                "dead letters keep arriving: stopped after more than there were at the start",
+            ),
+        )
+        for happened, text in texts:
+            if happened:
+                progress.note(text, warning=True)
+
 
 def process_letters(
     queue: DeadLetterQueue, plan: Plan, action: Action, progress: Progress
 ) -> Result:
-    """Apply an action to the letters of a plan; the others stay in the queue.
+    """Apply an action to the letters of a plan; the others stay, and `progress` is told why.
 
     Raises:
         CliError: the action failed; the message says how many letters were processed before.
@@ -94,6 +115,7 @@ def process_letters(
             run.result.full = not queue.complete
     if plan.wanted.limit is None:
         run.result.unseen = depth.hidden if plan.only is None else len(plan.only) - run.confirmed
+    run.result.note(progress)
     return run.result
 
 

@@ -40,6 +40,10 @@ _NOT_FOUND = {
     False: "the quarantine queue has more messages than can be read at once: start it again",
 }
 """Why an original was not found, by whether all were read."""
+BREAK_GLASS = (
+    "Run it with a role that may read the quarantine queue, or purge them "
+    "(docs/how-to/dead-letters.md)"
+)
 MAX_ATTRIBUTES = 10
 """Maximum attributes of an SQS message."""
 
@@ -49,12 +53,8 @@ class Redrive(NamedTuple):
 
     result: Result
     method: str
-    too_large: int = 0
-    """Letters that were left because they have no room to state their sender."""
     without_original: int = 0
     """Redacted letters that were left because their original could not be read."""
-    why: str = ""
-    """Why originals could not be read."""
     forecast: str | None = None
     """Letters that were sent although they fail again; one line."""
     hopeless: int = 0
@@ -90,7 +90,8 @@ def redrive_letters(
     if move_task and _may_be_moved(aws, wanted):
         moved = move_all(aws, rate, progress)
         if moved is not None:
-            return Redrive(Result(moved.letters, endless=moved.endless), "move_task")
+            moved.note(progress)
+            return Redrive(moved, "move_task")
     with (
         DeadLetterQueue(aws.sqs, aws.dead_letter_queue_url) as queue,
         Originals(aws) as originals,
@@ -106,14 +107,11 @@ def redrive_letters(
             ignore=(lambda _: False) if force else redriver.is_hopeless,
         )
         result = process_letters(queue, plan, redriver.redrive, progress)
-        if redriver.hopeless:
-            progress.note(hopeless_text(len(redriver.hopeless)), warning=True)
+        redriver.note(progress)
         return Redrive(
             result,
             "batches",
-            len(redriver.too_large),
             len(redriver.without_original),
-            originals.unavailable or _NOT_FOUND[originals.complete],
             redriver.forecast.text,
             len(redriver.hopeless),
         )
@@ -180,9 +178,21 @@ class Redriver:
     hopeless: set[str] = field(default_factory=set)
     """SQS message ids of letters that cannot succeed."""
 
-    def came_back(self, letter: StoredLetter) -> bool:
-        """Return True if this redrive has sent the letter and it was dead-lettered again."""
-        return letter.original_id in self.sent
+    def note(self, progress: Progress) -> None:
+        """Report which letters were left because of their content, and why."""
+        if self.hopeless:
+            progress.note(hopeless_text(len(self.hopeless)), warning=True)
+        if self.too_large:
+            left = counted(len(self.too_large), "was left", "were left")
+            progress.note(f"{left}: no room to state the sender", warning=True)
+        if self.without_original:
+            left = counted(
+                len(self.without_original),
+                "redacted dead letter was left",
+                "redacted dead letters were left",
+            )
+            why = self.originals.unavailable or _NOT_FOUND[self.originals.complete]
+            progress.note(f"{left}: {why}. {BREAK_GLASS}", warning=True)
 
     def is_hopeless(self, letter: StoredLetter) -> bool:
         """Return True if a letter cannot succeed, and count it."""
@@ -198,7 +208,7 @@ class Redriver:
         stated sender it would count as a command of the operator who redrives it, so a
         sender could get an operator's permissions by a body that is as long as SQS allows.
         """
-        if self.came_back(letter):
+        if letter.original_id in self.sent:
             return True
         if letter.quarantined == REDACTED and self.originals.of(letter) is None:
             self.without_original.add(letter.message_id)

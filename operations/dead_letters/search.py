@@ -28,7 +28,7 @@ def letters_by_command(
     found.
     """
     limit = None if command_ids is None else len(command_ids)
-    wanted = LetterFilter.of(ids=[*(command_ids or ())], limit=limit)
+    wanted = LetterFilter(ids=[*(command_ids or ())], limit=limit)
     try:
         listing = list_letters(aws, wanted, MOST_LETTERS, progress=progress)
     except (CliError, ClientError, BotoCoreError) as error:

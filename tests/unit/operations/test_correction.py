@@ -155,14 +155,14 @@ def test_the_first_body_is_kept_over_several_corrections(aws: Aws) -> None:
     assert HASH not in history
     assert "@" not in history
     again = put(aws, json.dumps(event()), **{EDITED: history})
-    (found,) = list_letters(aws, LetterFilter.of(ids=[again]), bodies=True).letters
+    (found,) = list_letters(aws, LetterFilter(ids=[again]), bodies=True).letters
     assert found.edited_from == history
 
 
 def test_a_forged_history_is_redacted(aws: Aws) -> None:
     """Any sender can write the attribute."""
     letter = put(aws, "{}", **{EDITED: json.dumps({"password": FORGED})})
-    (found,) = list_letters(aws, LetterFilter.of(ids=[letter]), bodies=True).letters
+    (found,) = list_letters(aws, LetterFilter(ids=[letter]), bodies=True).letters
     assert found.edited_from is None
     assert FORGED not in str(found.attributes())
 
