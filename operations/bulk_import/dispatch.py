@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -92,21 +93,23 @@ class Dispatcher:
             CliError: the queue rejects a row, or the SDK fails with an error that is not from AWS.
             ClientError: a call failed as a whole (or a BotoCoreError).
         """
-        in_flight: set[Future[Sent]] = set()
+        in_flight: deque[Future[Sent]] = deque()
         self._stop.clear()
         with ThreadPoolExecutor(self._sender_threads, "import") as pool:
             try:
                 for batch in _batches(parcels):
                     self._keep_to_rate(len(batch))
-                    _finish_some(in_flight, acknowledge, timeout=0)  # so that progress moves
-                    in_flight.add(pool.submit(self._send_batch, batch))
-                    if len(in_flight) >= 2 * self._sender_threads:
-                        _finish_some(in_flight, acknowledge)
+                    in_flight.append(pool.submit(self._send_batch, batch))
+                    while in_flight and (
+                        in_flight[0].done() or len(in_flight) >= 2 * self._sender_threads
+                    ):
+                        _finish_oldest(in_flight, acknowledge)
                 while in_flight:
-                    _finish_some(in_flight, acknowledge)
+                    _finish_oldest(in_flight, acknowledge)
             except BaseException:
                 self._stop.set()
-                _finish_all([each for each in in_flight if not each.cancel()], acknowledge)
+                for each in [each for each in in_flight if not each.cancel()]:
+                    acknowledge(each.result().rows)  # its error is ignored: one is already raised
                 raise
 
     def _keep_to_rate(self, rows: int) -> None:
@@ -140,33 +143,19 @@ def _batches(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
         yield batch
 
 
-def _finish_some(
-    in_flight: set[Future[Sent]],
-    acknowledge: Callable[[list[int]], object],
-    timeout: float | None = None,
+def _finish_oldest(
+    in_flight: deque[Future[Sent]], acknowledge: Callable[[list[int]], object]
 ) -> None:
-    """Wait until a batch completes, at most `timeout` seconds; acknowledge completed batches.
+    """Wait for the batch that was submitted first, and acknowledge its rows.
 
     Raises:
-        Exception: the reason why a batch was not sent.
+        Exception: the reason why a row was not sent.
     """
-    done, _ = wait(in_flight, timeout, return_when=FIRST_COMPLETED)
-    failed: Exception | None = None
-    for future in done:
-        rows, error = future.result()
-        acknowledge(rows)
-        in_flight.discard(future)  # only now, so that an interruption does not lose its rows
-        failed = failed or error
-    if failed is not None:
-        raise failed
-
-
-def _finish_all(
-    in_flight: Iterable[Future[Sent]], acknowledge: Callable[[list[int]], object]
-) -> None:
-    """Wait for all batches in flight and ignore their errors: the first one is already raised."""
-    for future in in_flight:
-        acknowledge(future.result().rows)
+    rows, error = in_flight[0].result()
+    acknowledge(rows)
+    in_flight.popleft()  # only now, so that an interruption does not lose its rows
+    if error is not None:
+        raise error
 
 
 def _translated(report: SendReport) -> Exception:
