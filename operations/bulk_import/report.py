@@ -16,6 +16,7 @@ from domain.commands import CommandEnvelope
 from operations.bulk_import.checking import Checked
 from operations.bulk_import.row_file import RowFile
 from operations.bulk_import.rows import Row
+from operations.dead_letters.letter import Letter
 
 AT_ONCE = 100
 """Rows whose outcomes are read together, in one BatchGetItem."""
@@ -35,16 +36,8 @@ not found."""
 UNDECIDED = "not decided in time: on the queue, or a dead letter"
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a command is a dead letter."""
-
-    code: str
-    detail: str | None
-
-
-Failures = Callable[[], Mapping[str, Failure]]
-"""Reads the dead letters; returns the reason by command id."""
+Failures = Callable[[], Mapping[str, Letter]]
+"""Reads the dead letters; returns them by command id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +118,7 @@ def write_report(
     command is detected only if that command is of another type.
     """
     counts: Counter[str] = Counter()
-    failed: Mapping[str, Failure] | None = None
+    failed: Mapping[str, Letter] | None = None
     rest = iter(rows)
     while batch := list(islice(rest, AT_ONCE)):
         keys = {
@@ -147,7 +140,7 @@ def write_report(
 def _line(
     row: Row,
     outcomes: Mapping[CommandKey, Outcome],
-    failed: Mapping[str, Failure],
+    failed: Mapping[str, Letter],
     *,
     sent: bool,
     hash_keys: KeyRing | None,
@@ -164,8 +157,9 @@ def _line(
     if user_id is None and outcome is not None:  # the command names the user by address
         user_id = outcome.user_id
     if outcome is None and command_id in failed:
-        reason = failed[command_id]
-        return Line(*place, user_id, command_id, FAILED, reason.code, reason.detail)
+        letter = failed[command_id]
+        why = letter.reason, letter.stored.detail or None
+        return Line(*place, user_id, command_id, FAILED, *why)
     if outcome is None:
         return Line(*place, user_id, command_id, NO_ANSWER, None, UNDECIDED)
     if not _is_of(outcome, envelope, hash_keys):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
@@ -27,7 +28,7 @@ from operations.bulk_import.records import (
     parse_delimiter,
     sniffed_delimiter,
 )
-from operations.bulk_import.report import COLUMNS, Failure, OutcomeWaiter, write_report
+from operations.bulk_import.report import COLUMNS, OutcomeWaiter, write_report
 from operations.bulk_import.row_file import row_file
 from operations.bulk_import.rows import Identity, Row, RowReader
 from operations.bulk_import.source import UTF_8, SourceFile
@@ -241,7 +242,7 @@ class Import:
                     self._reader,
                     self._checked,
                     self._waiter,
-                    self._failures,
+                    partial(letters_by_command, self._aws, progress=self._progress),
                     self._report,
                     hash_keys=_hash_keys(self._aws.settings),
                     advance=advance,
@@ -250,14 +251,6 @@ class Import:
             advice = "run the same command again: no row is sent twice"
             self._progress.note(f"stopped: the report was not written; {advice}", warning=True)
             raise
-
-    def _failures(self) -> dict[str, Failure]:
-        """Return the reasons of dead letters by command id; empty if they cannot be read."""
-        letters = letters_by_command(self._aws, progress=self._progress)
-        return {
-            command_id: Failure(letter.reason, letter.stored.detail or None)
-            for command_id, letter in letters.items()
-        }
 
 
 def _counting_bytes(
