@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 30.0
@@ -62,7 +62,7 @@ class EmbeddedAws:
         self._timeout = timeout
         self._port: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._directory: Path | None = None
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def endpoint_url(self) -> str:
@@ -104,78 +104,75 @@ class EmbeddedAws:
             raise EmbeddedAwsError(
                 "the embedded AWS is not installed: pip install 'user-worker[embedded]'"
             )
-        if self._wanted_port is not None:
-            self._start_on(self._wanted_port)
-            return
-        for attempt in range(1, _PORT_ATTEMPTS + 1):
-            try:
+        for _ in range(_PORT_ATTEMPTS - 1 if self._wanted_port is None else 0):
+            # another process may take the port between our check and the child's start
+            with contextlib.suppress(_PortTakenError):
                 self._start_on(_free_port())
-            except _PortTakenError:
-                # another process took the port between our check and the child's start
-                if attempt == _PORT_ATTEMPTS:
-                    raise
-            else:
                 return
+        self._start_on(self._wanted_port or _free_port())
 
     def stop(self) -> None:
         """Stop the child and its processes; do nothing if it is not running."""
         process, self._process, self._port = self._process, None, None
         if process is not None:
-            _close(process.stdin)
+            assert process.stdin is not None
+            process.stdin.close()
             try:
                 process.wait(_STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        directory, self._directory = self._directory, None
-        if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
+        if self._directory is not None:
+            self._directory.cleanup()
 
     def _start_on(self, port: int) -> None:
         if _is_open(port):
             raise _PortTakenError(f"port {port} of {HOST} is in use")
-        self._directory = Path(tempfile.mkdtemp(prefix="user-worker-aws-"))
-        with (self._directory / _LOG).open("wb") as log:
+        self._directory = tempfile.TemporaryDirectory(
+            prefix="user-worker-aws-", ignore_cleanup_errors=True
+        )
+        directory = Path(self._directory.name)
+        with (directory / _LOG).open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own file
                 [sys.executable, "-P", __file__],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_environment(port, self._directory),
-                cwd=self._directory,
+                env=_environment(port, directory),
+                cwd=directory,
                 # Ctrl-C must reach only our process, which needs its AWS for a clean end
                 start_new_session=True,
             )
         try:
-            self._wait_until_it_answers(port)
+            self._wait_until_it_answers(self._process, port, directory)
         except BaseException:
             self.stop()
             raise
         self._port = port
 
-    def _wait_until_it_answers(self, port: int) -> None:
-        assert self._process is not None
-        assert self._directory is not None
+    def _wait_until_it_answers(
+        self, process: subprocess.Popen[bytes], port: int, directory: Path
+    ) -> None:
         deadline = time.monotonic() + self._timeout
-        while not _answers(port, self._directory):
-            if self._process.poll() is not None:
-                last = self._last_lines()
+        while not _answers(port, directory):
+            if process.poll() is not None:
+                last = _last_lines(directory)
                 if "in use" in last:
                     raise _PortTakenError(f"port {port} of {HOST} is in use")
-                code = self._process.returncode
+                code = process.returncode
                 raise EmbeddedAwsError(f"the embedded AWS ended with exit code {code}: {last}")
             if time.monotonic() > deadline:
                 raise EmbeddedAwsError(
                     f"the embedded AWS did not answer within {self._timeout:g} s: "
-                    f"{self._last_lines()}"
+                    f"{_last_lines(directory)}"
                 )
             time.sleep(_POLL_INTERVAL)
 
-    def _last_lines(self) -> str:
-        assert self._directory is not None
-        text = (self._directory / _LOG).read_text(errors="replace")
-        return " | ".join(text.split("\n")[-_LAST_LINES - 1 :]).strip(" |") or "no output"
+
+def _last_lines(directory: Path) -> str:
+    text = (directory / _LOG).read_text(errors="replace")
+    return " | ".join(text.split("\n")[-_LAST_LINES - 1 :]).strip(" |") or "no output"
 
 
 def _environment(port: int, directory: Path) -> dict[str, str]:
@@ -224,12 +221,6 @@ def _answers(port: int, directory: Path) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _close(stream: IO[bytes] | None) -> None:
-    if stream is not None:
-        with contextlib.suppress(BrokenPipeError):
-            stream.close()
 
 
 def _end_with_parent(directory: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin
+from urllib.request import ProxyHandler, build_opener
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 4566
@@ -47,14 +48,9 @@ def find_emulator(endpoint: str) -> Emulator | None:
 
 
 def _report(endpoint: str, path: str) -> object:
-    url = urlsplit(endpoint)
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     try:
-        connection = kind(url.hostname or HOST, url.port, timeout=_TIMEOUT)
-        try:
-            connection.request("GET", path)
-            return json.load(connection.getresponse())
-        finally:
-            connection.close()
-    except (OSError, ValueError, http.client.HTTPException):
+        # without the proxies of the environment
+        with build_opener(ProxyHandler({})).open(urljoin(endpoint, path), timeout=_TIMEOUT) as got:
+            return json.load(got)
+    except (OSError, ValueError, HTTPException):
         return None
