@@ -29,7 +29,6 @@ CONTENT_TYPE: Final = "application/cloudevents+json"
 DEAD_LETTER_RETENTION: Final = 1_209_600
 """Seconds: 14 days, the maximum retention of SQS, which `provision` sets."""
 PERSONAL_TOPIC: Final = personal_topic_of(EVENTS_TOPIC)
-_STRING: Final = {"type": "string"}
 _ABOUT: Final = """\
 The only writer of Biome's users. Services send commands to a queue. The worker processes each \
 command id once and publishes the result on a topic: the events of the change, CommandRejected, \
@@ -60,8 +59,24 @@ def asyncapi() -> dict[str, Any]:
         "servers": {"sqs": _server("sqs"), "sns": _server("sns")},
         "channels": {
             "userCommands": _commands_channel(),
-            "userEvents": _ordinary_channel(),
-            "userEventsPersonal": _personal_channel(),
+            "userEvents": _topic_channel(
+                EVENTS_TOPIC,
+                "Events",
+                EVENTS,
+                "All events, at least once and in any order: deduplicate by id, order by sequence. "
+                "E-mail addresses are null.",
+            ),
+            "userEventsPersonal": _topic_channel(
+                PERSONAL_TOPIC,
+                "Events with e-mail addresses",
+                [
+                    kind
+                    for kind, event in EVENTS.items()
+                    if any(f.personal for f in fields_of(event))
+                ],
+                "The events that have e-mail addresses, complete; they have the same id and "
+                "sequence as on the ordinary topic. At least once and in any order.",
+            ),
             "deadLetters": _dead_letters_channel(),
         },
         "operations": _operations(),
@@ -95,6 +110,10 @@ def _setting(name: str) -> Any:
 
 def _ref(path: str) -> dict[str, str]:
     return {"$ref": path}
+
+
+def _text(description: str, **rules: object) -> dict[str, Any]:
+    return {"description": description, "type": "string", **rules}
 
 
 def _server(service: str) -> dict[str, Any]:
@@ -140,30 +159,6 @@ def _commands_channel() -> dict[str, Any]:
             }
         },
     }
-
-
-def _ordinary_channel() -> dict[str, Any]:
-    return _topic_channel(
-        EVENTS_TOPIC,
-        "Events",
-        EVENTS,
-        "All events, at least once and in any order: deduplicate by id, order by sequence. E-mail "
-        "addresses are null.",
-    )
-
-
-def _personal_channel() -> dict[str, Any]:
-    return _topic_channel(
-        PERSONAL_TOPIC,
-        "Events with e-mail addresses",
-        _personal_kinds(),
-        "The events that have e-mail addresses, complete; they have the same id and sequence as on "
-        "the ordinary topic. At least once and in any order.",
-    )
-
-
-def _personal_kinds() -> list[str]:
-    return [kind for kind, event in EVENTS.items() if any(f.personal for f in fields_of(event))]
 
 
 def _topic_channel(name: str, title: str, kinds: Iterable[str], description: str) -> dict[str, Any]:
@@ -287,13 +282,11 @@ def _event_messages() -> dict[str, Any]:
 
 def _event_headers(kind: str, category: str) -> dict[str, Any]:
     properties = {
-        "type": {"description": "The message type.", **_STRING, "const": kind},
-        "category": {"description": "Category of the event.", **_STRING, "const": category},
-        "command_source": {
-            "description": "Source of the command that caused the event.",
-            **_STRING,
-            "maxLength": MAX_SOURCE,
-        },
+        "type": _text("The message type.", const=kind),
+        "category": _text("Category of the event.", const=category),
+        "command_source": _text(
+            "Source of the command that caused the event.", maxLength=MAX_SOURCE
+        ),
     }
     return {
         "type": "object",
@@ -305,34 +298,20 @@ def _event_headers(kind: str, category: str) -> dict[str, Any]:
 
 def _dead_letter() -> dict[str, Any]:
     codes = ", ".join(MalformedCode)
-    properties: dict[str, dict[str, Any]] = {
-        "error_code": {"description": f"Reason: {codes}, or another code.", **_STRING},
-        "error_detail": {
-            "description": "The field and the rule that it violates; never a value.",
-            **_STRING,
-        },
-        "original_message_id": {
-            "description": "SQS message id of the original message.",
-            **_STRING,
-        },
-        "received_at": {
-            "description": "When the message was received.",
-            **_STRING,
-            "format": "date-time",
-        },
-        "original_sent_at": {
-            "description": "When the message was first sent; a redrive keeps it.",
-            **_STRING,
-            "format": "date-time",
-        },
+    properties = {
+        "error_code": _text(f"Reason: {codes}, or another code."),
+        "error_detail": _text("The field and the rule that it violates; never a value."),
+        "original_message_id": _text("SQS message id of the original message."),
+        "received_at": _text("When the message was received.", format="date-time"),
+        "original_sent_at": _text(
+            "When the message was first sent; a redrive keeps it.", format="date-time"
+        ),
     }
-    required = list(properties)
-    properties[QUARANTINED] = {
-        "description": "Stated if the unchanged message is in the quarantine queue. redacted: a "
-        "part of the body is replaced; unwrapped: the body is the whole command.",
-        **_STRING,
-        "enum": [REDACTED, UNWRAPPED],
-    }
+    quarantined = _text(
+        "Stated if the unchanged message is in the quarantine queue. redacted: a part of the body "
+        "is replaced; unwrapped: the body is the whole command.",
+        enum=[REDACTED, UNWRAPPED],
+    )
     return {
         "name": "DeadLetter",
         "title": "Dead letter",
@@ -341,8 +320,8 @@ def _dead_letter() -> dict[str, Any]:
         "headers": {
             "type": "object",
             "description": "SQS message attributes of type String.",
-            "properties": properties,
-            "required": required,
+            "properties": {**properties, QUARANTINED: quarantined},
+            "required": list(properties),
         },
         "payload": {
             "type": "string",
