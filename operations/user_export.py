@@ -9,13 +9,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adapters.dynamodb import table
-from adapters.dynamodb.calls import Retries
 from adapters.dynamodb.reads import Key, TableReads, key_of
 from adapters.dynamodb.repository import DEFAULT_RETRIES
 from application.outbox import SHARDS
@@ -23,18 +21,13 @@ from domain.values import EmailAddress, render_time
 from operations.users import find_user
 from worker.connections import Aws
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-
-    from adapters.dynamodb.table import Item
-
 PARTITIONS = (
     *(table.outbox_partition(shard) for shard in range(SHARDS)),
     table.PARKED_PARTITION,
 )
 """Partitions that may contain pointers to a person's outcomes."""
-
-
+_SINGLE = {table.USER: "user", table.TWO_FACTOR: "two_factor"}
+"""Sections of one item, by its sort key."""
 SET = "set"
 """Replaces a secret: not even the user may read a hash, a ciphertext or a token."""
 # matched by name, so that secrets that a later version stores are hidden too
@@ -63,31 +56,27 @@ def export_user(aws: Aws, who: str | EmailAddress) -> dict[str, Any] | None:
         user_id = user.user_id
     else:
         return None
-    person = UserDataReader(aws.dynamodb, aws.settings.table).read(user_id)
-    return export_of(user_id, person, datetime.now(UTC)) if person.items else None
+    reads = TableReads(aws.dynamodb, aws.settings.table, DEFAULT_RETRIES)
+    items = stored_items(reads, user_id)
+    return export_of(user_id, items, datetime.now(UTC)) if any(items.values()) else None
 
 
-def export_of(user_id: str, person: StoredPerson, now: datetime) -> dict[str, Any]:
+def export_of(user_id: str, items: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """Return the export of the items that were read, with secrets as `SET`."""
-    outcomes = sorted(person.outcomes, key=lambda item: str(item.get("recorded_at", "")))
-    items: dict[str, Any] = {
-        "user": person.user,
-        "address": person.address,
-        "two_factor": person.two_factor,
-        "banned_address": person.banned_address,
-        "sessions": person.sessions,
+    outcomes = sorted(items["outcomes"], key=lambda item: str(item.get("recorded_at", "")))
+    shown = {
+        **items,
         "outcomes": [_with_events(item) for item in outcomes],
-        "by_email": person.by_email,
-        "outbox": [_entry(item, user_id) for item in person.outbox],
-        "other": person.other,
+        "outbox": [_entry(item, user_id) for item in items["outbox"]],
     }
+    sections = items.values()
     return {
         "exported_at": render_time(now),
         "about": _NOTE,
         "user_id": user_id,
-        "erased": bool(person.user and person.user.get("erased")),
-        "items": person.items,
-        **{name: without_secrets(value) for name, value in items.items()},
+        "erased": bool(items["user"] and items["user"].get("erased")),
+        "items": sum(len(each) if isinstance(each, list) else bool(each) for each in sections),
+        **{name: without_secrets(value) for name, value in shown.items()},
     }
 
 
@@ -126,109 +115,61 @@ def _is_secret(name: str) -> bool:
     return name not in _NO_SECRET and _SECRET.search(name.lower()) is not None
 
 
-@dataclass(slots=True)
-class StoredPerson:
-    """Items stored about a person, as plain values, with their keys `pk` and `sk`."""
+def stored_items(reads: TableReads, user_id: str) -> dict[str, Any]:
+    """Return everything stored about a person, by section, as plain values with `pk` and `sk`.
 
-    user: dict[str, Any] | None = None
-    address: dict[str, Any] | None = None
-    two_factor: dict[str, Any] | None = None
-    banned_address: dict[str, Any] | None = None
-    """The ban of the address of an erased user; contains no address."""
-    sessions: list[dict[str, Any]] = field(default_factory=list)
-    outcomes: list[dict[str, Any]] = field(default_factory=list)
-    by_email: list[dict[str, Any]] = field(default_factory=list)
-    """Second records of commands that named the person by e-mail address."""
-    outbox: list[dict[str, Any]] = field(default_factory=list)
-    """Pointers to outcomes of the person, and an unfinished scrub job."""
-    other: list[dict[str, Any]] = field(default_factory=list)
-    """Items in the person's partition of a kind that this version does not know."""
+    Queries page by page, without a scan and without a size limit. The whole outbox is read; it
+    contains only entries that are not published yet.
 
-    @property
-    def items(self) -> int:
-        """Number of items."""
-        single = (self.user, self.address, self.two_factor, self.banned_address)
-        many = (self.sessions, self.outcomes, self.by_email, self.outbox, self.other)
-        return sum(item is not None for item in single) + sum(len(items) for items in many)
+    Raises:
+        StoreUnavailableError: some items could not be read.
+    """
 
+    def owned(*keys: Key) -> list[dict[str, Any]]:
+        found = reads.get(keys)  # a key may belong to another user by now
+        items = [plain(found[key]) for key in keys if key in found]
+        return [item for item in items if item.get("user_id") == user_id]
 
-class UserDataReader:
-    """Collects everything stored about a person, with queries and without a scan."""
-
-    def __init__(
-        self, client: DynamoDBClient, table_name: str, retries: Retries = DEFAULT_RETRIES
-    ) -> None:
-        """Create a reader of `table_name`; the client is thread-safe and may be shared."""
-        self._reads = TableReads(client, table_name, retries)
-
-    def read(self, user_id: str) -> StoredPerson:
-        """Read everything, page by page, without a size limit.
-
-        The whole outbox is read; it contains only entries that are not published yet.
-
-        Raises:
-            StoreUnavailableError: some items could not be read.
-        """
-        found = StoredPerson()
-        for item in self._partition("a user's items", table.USER_PREFIX + user_id):
-            _put(found, item)
-        found.address = self._address(found.user, user_id)
-        found.banned_address = self._banned_address(found.user, user_id)
-        found.by_email = self._references(found.outcomes, user_id)
-        for partition in PARTITIONS:
-            entries = self._partition("the outbox", partition)
-            found.outbox += [item for item in map(plain, entries) if _names(item, user_id)]
-        if found.address is None:
-            held = (entry["address"] for entry in found.outbox if "address" in entry)
-            found.address = next((self._address_item(str(key), user_id) for key in held), None)
-        return found
-
-    def _partition(self, operation: str, partition: str) -> Iterator[Item]:
-        for page in self._reads.partition(operation, partition):
-            yield from page
-
-    def _address(self, user: Mapping[str, Any] | None, user_id: str) -> dict[str, Any] | None:
-        """Return the item of the user's address; `None` if it now belongs to another user."""
-        email = user and user.get("email")
-        if not isinstance(email, str):
-            return None
-        return self._address_item(EmailAddress(email).key, user_id)
-
-    def _address_item(self, address: str, user_id: str) -> dict[str, Any] | None:
-        key = Key(table.EMAIL_PREFIX + address, table.EMAIL)
-        for item in map(plain, self._reads.get([key]).values()):
-            return item if item.get("user_id") == user_id else None
-        return None
-
-    def _banned_address(
-        self, user: Mapping[str, Any] | None, user_id: str
-    ) -> dict[str, Any] | None:
-        ban = user and user.get("ban")
-        hashed = ban.get("address_hash") if isinstance(ban, dict) else None
-        if not isinstance(hashed, str):
-            return None
-        found = self._reads.get([Key(table.BANNED_PREFIX + hashed, table.BANNED)]).values()
-        return next((item for item in map(plain, found) if item.get("user_id") == user_id), None)
-
-    def _references(self, outcomes: list[dict[str, Any]], user_id: str) -> list[dict[str, Any]]:
-        sorts = [outcome["sk"] for outcome in outcomes if outcome.get("by_email")]
-        items = self._reads.get([Key(sort, sort) for sort in sorts]).values()
-        return [item for item in map(plain, items) if item.get("user_id") == user_id]
+    found: dict[str, Any] = {
+        "user": None,
+        "address": None,
+        "two_factor": None,
+        "banned_address": None,  # the ban of the address of an erased user; without the address
+        "sessions": [],
+        "outcomes": [],
+        "by_email": [],  # second records of commands that named the person by e-mail address
+        "outbox": [],  # pointers to outcomes of the person, and an unfinished scrub job
+        "other": [],  # items in the person's partition of a kind that this version does not know
+    }
+    for page in reads.partition("a user's items", table.USER_PREFIX + user_id):
+        for item in page:
+            _put(found, key_of(item).sort, plain(item))
+    for partition in PARTITIONS:
+        for page in reads.partition("the outbox", partition):
+            found["outbox"] += [item for item in map(plain, page) if _names(item, user_id)]
+    email, ban = ((found["user"] or {}).get(name) for name in ("email", "ban"))
+    addresses = [EmailAddress(email).key] if isinstance(email, str) else []
+    addresses += [str(entry["address"]) for entry in found["outbox"] if "address" in entry]
+    keys = [Key(table.EMAIL_PREFIX + each, table.EMAIL) for each in dict.fromkeys(addresses)]
+    found["address"] = next(iter(owned(*keys)), None)
+    hashed = ban.get("address_hash") if isinstance(ban, dict) else None
+    if isinstance(hashed, str):
+        banned = owned(Key(table.BANNED_PREFIX + hashed, table.BANNED))
+        found["banned_address"] = next(iter(banned), None)
+    sorts = [outcome["sk"] for outcome in found["outcomes"] if outcome.get("by_email")]
+    found["by_email"] = owned(*(Key(sort, sort) for sort in sorts))
+    return found
 
 
-def _put(found: StoredPerson, item: Item) -> None:
-    sort = key_of(item).sort
-    values = plain(item)
-    if sort == table.USER:
-        found.user = values
-    elif sort == table.TWO_FACTOR:
-        found.two_factor = values
+def _put(found: dict[str, Any], sort: str, item: dict[str, Any]) -> None:
+    if sort in _SINGLE:
+        found[_SINGLE[sort]] = item
     elif sort.startswith(table.SESSION_PREFIX):
-        found.sessions.append(values)
+        found["sessions"].append(item)
     elif sort.startswith(table.COMMAND_PREFIX):
-        found.outcomes.append(values)
+        found["outcomes"].append(item)
     else:
-        found.other.append(values)
+        found["other"].append(item)
 
 
 def _names(entry: Mapping[str, Any], user_id: str) -> bool:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from adapters.dynamodb import DynamoDBOutbox, DynamoDBUserRepository
+from adapters.dynamodb.reads import TableReads
+from adapters.dynamodb.repository import DEFAULT_RETRIES
 from application.repository import UserChange
 from cli.commands.export import _write
-from operations.user_export import SET, UserDataReader, export_of, plain, without_secrets
+from operations.user_export import SET, export_of, plain, stored_items, without_secrets
 from tests.builders import NOW, PASSWORD, email, token, uid
 from tests.persistence import (
     BANNED,
@@ -72,7 +74,8 @@ def store(table: Paging) -> Store:
 def export(table: Paging, name: str = "ada") -> dict[str, Any]:
     """Export a user."""
     client: Any = table
-    return export_of(uid(name), UserDataReader(client, "users").read(uid(name)), NOW)
+    reads = TableReads(client, "users", DEFAULT_RETRIES)
+    return export_of(uid(name), stored_items(reads, uid(name)), NOW)
 
 
 def exported_items(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -240,8 +243,8 @@ def test_an_address_that_another_has_meanwhile_is_not_theirs(table: Paging, stor
 
 def test_of_who_is_unknown_there_is_nothing(table: Paging) -> None:
     """The result is empty, without a user."""
-    client: Any = table
-    assert UserDataReader(client, "users").read(uid("nobody")).items == 0
+    document = export(table, "nobody")
+    assert (document["items"], document["user"]) == (0, None)
 
 
 @pytest.mark.parametrize(
