@@ -32,7 +32,7 @@ from operations.dead_letters.edit import (
 from operations.dead_letters.filter import LetterFilter
 from operations.dead_letters.letter import BY_SQS
 from operations.dead_letters.letter import UNREADABLE as UNREADABLE_COMMAND
-from operations.dead_letters.listing import Group, group_letters
+from operations.dead_letters.listing import group_letters
 from operations.dead_letters.redrive import redrive_letters
 from operations.presentation import is_id
 from operations.printable import age_text, counted, readable
@@ -142,7 +142,7 @@ def page(call: Call) -> Response:
         "dead_letters.html",
         groups=[
             (
-                _aged(each, time.time()),
+                age_text(max(0.0, time.time() - each.oldest)),
                 Selection("", each.reason, each.command).query(shelf),
                 each,
             )
@@ -316,7 +316,3 @@ def _start(call: Call, title: str, subject: str, work: Callable[[Job], str]) -> 
 
     started = call.console.jobs.start(title, call.person, work_and_forget, subject)
     return see_other(f"/jobs/{started.job_id}")
-
-
-def _aged(group_: Group, now: float) -> str:
-    return age_text(max(0.0, now - group_.oldest))

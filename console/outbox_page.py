@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from application.outbox import SHARDS
-from application.ports import OutboxEntry
 from console.web import see_other
-from operations.outbox import FOR_WORKERS, entry_id, oldest_entries, publish_entries, shard
-from operations.printable import age_text, counted
+from operations.outbox import FOR_WORKERS, entry_facts, oldest_entries, publish_entries
+from operations.printable import counted
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from application.outbox import OutboxPosition
     from console.jobs import Job
     from console.web import Call
 
@@ -28,7 +26,7 @@ def page(call: Call) -> Response:
     size = SHOWN if parked else SHOWN // SHARDS + 1
     found = oldest_entries(call.console.aws, size, parked=parked)
     now = datetime.now(UTC)
-    rows = [_row(entry, now) for entry in found[:SHOWN]]
+    rows = [entry_facts(entry, now) for entry in found[:SHOWN]]
     return call.page("outbox.html", rows=rows, more=len(found) >= SHOWN, parked=parked)
 
 
@@ -47,17 +45,3 @@ def publish(call: Call) -> Response:
     title = "publish parked outbox entries" if parked else "publish outbox entries"
     job = call.console.jobs.start(title, call.person, work)
     return see_other(f"/jobs/{job.job_id}")
-
-
-def _row(entry: OutboxEntry | OutboxPosition, now: datetime) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": entry_id(entry), "shard": shard(entry)}
-    if not isinstance(entry, OutboxEntry):
-        return row | {"kind": "unreadable", "age": "-", "users": [], "attempts": "-", "reason": ""}
-    age = (now - entry.recorded_at).total_seconds()
-    return row | {
-        "kind": entry.kind.value,
-        "age": age_text(age) if age >= 0 else f"in {age_text(-age)}",
-        "users": sorted({key.user_id for key in entry.commands if key.user_id})[:5],
-        "attempts": entry.attempts,
-        "reason": entry.parked_because or "",
-    }

@@ -23,7 +23,7 @@ from application.ports import StoreUnavailableError
 from console.access import HEADERS, RefusedError
 from domain.values import render_time
 from operations.presentation import is_id, name_of
-from operations.printable import counted, printable, readable
+from operations.printable import age_text, counted, printable, readable
 from worker.cli_errors import explain as explain_for_operators
 from worker.cli_errors import is_refusal
 from worker.errors import CliError, ExitCode
@@ -83,6 +83,7 @@ def templates() -> Environment:
         auto_reload=False,  # it would look at the file for each row
     )
     environment.filters |= {"time": render_time, "clock": _clock, "name": name_of, "bare": _bare}
+    environment.filters["age"] = age_text
     environment.globals |= {"lines": _lines, "uuid": is_id, "count": counted}
     return environment
 

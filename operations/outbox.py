@@ -15,6 +15,7 @@ from application.messages import render_events
 from application.outbox import OutboxPosition
 from application.ports import JobKind, OutboxEntry, StoreUnavailableError
 from application.relay import Ending, Relay, RelayPolicy
+from domain.values import render_time
 from operations.progress import NO_PROGRESS, Progress
 from worker.connections import Aws
 
@@ -39,6 +40,23 @@ def entry_id(entry: OutboxEntry | OutboxPosition) -> str:
 def shard(entry: OutboxEntry | OutboxPosition) -> str:
     """Return the shard of an entry, or "parked"."""
     return entry.partition.rpartition("#")[2].lower()
+
+
+def entry_facts(entry: OutboxEntry | OutboxPosition, now: datetime) -> dict[str, object]:
+    """Return what is shown of an entry; an unreadable one has no age."""
+    facts: dict[str, object] = {"id": entry_id(entry), "shard": shard(entry)}
+    if not isinstance(entry, OutboxEntry):
+        return facts | {"kind": "unreadable", "recorded_at": None, "commands": 0, "user_ids": []}
+    return facts | {
+        "kind": entry.kind.value,
+        "recorded_at": render_time(entry.recorded_at),
+        "age_seconds": round((now - entry.recorded_at).total_seconds(), 1),
+        "commands": len(entry.commands),
+        "user_ids": sorted({key.user_id for key in entry.commands if key.user_id}),
+        "attempts": entry.attempts,
+        "final": entry.final,
+        "parked_because": entry.parked_because,
+    }
 
 
 def list_entries(

@@ -28,7 +28,9 @@ def readable(body: str) -> str:
 
 
 def age_text(seconds: float) -> str:
-    """Return an age in the largest unit that gives at least 1, rounded down."""
+    """Return an age in the largest unit that gives at least 1, rounded down: 5m, or in 5m."""
+    if seconds < 0:
+        return f"in {age_text(-seconds)}"
     for unit, length in reversed(UNITS.items()):
         if seconds >= length:
             return f"{int(seconds // length)}{unit}"

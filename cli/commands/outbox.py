@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -21,10 +21,6 @@ from cli.progress import TerminalProgress
 from operations.printable import age_text, counted, printable
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode
-
-if TYPE_CHECKING:
-    from application.outbox import OutboxPosition
-    from application.ports import OutboxEntry
 
 SHOWN_USERS = 2
 """Maximum users whose ids are shown on a line."""
@@ -56,13 +52,13 @@ def list_(
       user-worker outbox list
       user-worker outbox list --parked --json | jq .parked_because
     """
-    from operations.outbox import list_entries
+    from operations.outbox import entry_facts, list_entries
 
     user_id = None if user is None else parse_id_option(user, "--user")
     aws = composition.aws()
     now = datetime.now(UTC)
     entries = list(islice(list_entries(aws, user_id=user_id, parked=parked), limit + 1))
-    rows = [_facts(entry, now) for entry in entries[:limit]]
+    rows = [entry_facts(entry, now) for entry in entries[:limit]]
     if as_json:
         output.print_json(*rows)
     elif rows:
@@ -78,26 +74,6 @@ def list_(
     return ExitCode.OK
 
 
-def _facts(entry: OutboxEntry | OutboxPosition, now: datetime) -> dict[str, object]:
-    from application.ports import OutboxEntry
-    from domain.values import render_time
-    from operations.outbox import entry_id, shard
-
-    facts: dict[str, object] = {"id": entry_id(entry), "shard": shard(entry)}
-    if not isinstance(entry, OutboxEntry):
-        return facts | {"kind": "unreadable", "recorded_at": None, "commands": 0, "user_ids": []}
-    return facts | {
-        "kind": entry.kind.value,
-        "recorded_at": render_time(entry.recorded_at),
-        "age_seconds": round((now - entry.recorded_at).total_seconds(), 1),
-        "commands": len(entry.commands),
-        "user_ids": sorted({key.user_id for key in entry.commands if key.user_id}),
-        "attempts": entry.attempts,
-        "final": entry.final,
-        "parked_because": entry.parked_because,
-    }
-
-
 def _line(row: dict[str, object]) -> Labelled:
     users = row["user_ids"]
     names = [str(each) for each in users] if isinstance(users, list) else []
@@ -109,20 +85,15 @@ def _line(row: dict[str, object]) -> Labelled:
         _attempts(row),
         f"parked: {reason}" if reason else f"shard {row['shard']}",
     )
-    label = Text(f"{printable(str(row['id']))}  {_age(row):>4}  ")
+    age = row.get("age_seconds")
+    text = age_text(age) if isinstance(age, float) else "-"
+    label = Text(f"{printable(str(row['id']))}  {text:>4}  ")
     return Labelled(label, Text(printable("  ".join(word for word in words if word))))
 
 
 def _attempts(row: dict[str, object]) -> str:
     attempts = row.get("attempts")
     return f"failed {counted(attempts, 'time')}" if isinstance(attempts, int) and attempts else ""
-
-
-def _age(row: dict[str, object]) -> str:
-    age = row.get("age_seconds")
-    if not isinstance(age, float):
-        return "-"
-    return age_text(age) if age >= 0 else f"in {age_text(-age)}"
 
 
 @outbox.command(epilog=EXIT_CODES)
