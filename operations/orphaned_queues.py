@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -170,15 +170,6 @@ class TemporaryQueues:
         name = arn.rpartition(":")[2]
         return _unless_missing(self._sqs.get_queue_url, QueueName=name) is not None
 
-    def remove(self, queue: TemporaryQueue) -> None:
-        """Delete a queue; its subscription must be deleted first."""
-        _unless_missing(self._sqs.delete_queue, QueueUrl=queue.url)
-
-    def unsubscribe(self, subscriptions: Iterable[str]) -> None:
-        """Delete subscriptions."""
-        for each in subscriptions:
-            self._sns.unsubscribe(SubscriptionArn=each)
-
 
 def _unless_missing(call: Callable[..., Any], **parameters: Any) -> Any:
     """Make a call; return `None` if its queue does not exist."""
@@ -210,8 +201,10 @@ def remove_orphans(
         progress.note(f"waiting {PATIENCE:.0f} s to see which of {some} a process reads")
     unread = temporary.unread(queues)
     for queue in unread:
-        temporary.unsubscribe(filter(None, [subscriptions.pop(queue.arn, None)]))
-        temporary.remove(queue)
+        if subscription := subscriptions.pop(queue.arn, None):
+            aws.sns.unsubscribe(SubscriptionArn=subscription)
+        _unless_missing(aws.sqs.delete_queue, QueueUrl=queue.url)
     orphans = temporary.orphans(subscriptions, aws.command_queue_arn)
-    temporary.unsubscribe(orphans.values())
+    for subscription in orphans.values():
+        aws.sns.unsubscribe(SubscriptionArn=subscription)
     return Removed(len(unread), len(orphans))

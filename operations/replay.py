@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from adapters.dynamodb import records
@@ -115,18 +116,13 @@ def send_events(aws: Aws, queue: str, messages: Iterable[EventMessage]) -> int:
         CliError: the queue does not exist, or an event could not be sent; states how many were.
     """
     sender = BatchSender(aws.sqs, aws.queue_url(queue))
-    sent = 0
-    chunk: list[QueueMessage] = []
-    for message in messages:
-        chunk.append(_of_queue(message))
-        if len(chunk) == PAGE:
-            sent += _sent(sender.send(chunk), sent)
-            chunk = []
-    return sent + _sent(sender.send(chunk), sent) if chunk else sent
-
-
-def _of_queue(message: EventMessage) -> QueueMessage:
-    return QueueMessage(message.body, message.user_id, filter_attributes(message))
+    sent, rest = 0, iter(messages)
+    while chunk := [*islice(rest, PAGE)]:
+        report = sender.send(
+            [QueueMessage(each.body, each.user_id, filter_attributes(each)) for each in chunk]
+        )
+        sent += _sent(report, sent)
+    return sent
 
 
 def _sent(report: SendReport, before: int) -> int:
