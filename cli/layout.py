@@ -8,7 +8,7 @@ alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
@@ -50,33 +50,32 @@ class Rows:
 
     def fits(self, width: int, *, wrapped: bool = True) -> bool:
         """Return True if the table fits, with cells wrapped between words or on one line each."""
-        return sum(self._least() if wrapped else self._most()) + self._gaps() <= width
+        widths = self._widths(_longest_word if wrapped else _longest_line)
+        return sum(widths) + self._gaps() <= width
+
+    def or_compact(self, compact: Rows, width: int) -> Rows:
+        """Return the compact form of the table if it fits and this one needs several lines."""
+        needed = compact.fits(width) and not self.fits(width, wrapped=False)
+        return compact if needed else self
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the lines."""
         if not self.fits(options.max_width):
             yield from self._blocks(options.max_width)
             return
-        widths = _distributed(self._least(), self._most(), options.max_width - self._gaps())
+        least, most = self._widths(_longest_word), self._widths(_longest_line)
+        widths = _distributed(least, most, options.max_width - self._gaps())
         heads = [Text(name, style="bold") for name in self.columns]
         for cells, note in zip([heads, *self._rows], [Text(), *self._notes], strict=True):
             yield from self._lines(cells, widths)
             yield from _indented(note, options.max_width) if note else ()
 
-    def _least(self) -> list[int]:
+    def _widths(self, measure: Callable[[Text], int]) -> list[int]:
+        columns = [[row[place] for row in self._rows] for place in range(len(self.columns))]
         return [
-            max(cell_len(name), *map(_longest_word, cells), 0)
-            for name, cells in zip(self.columns, self._by_column(), strict=True)
+            max(cell_len(name), *map(measure, cells), 0)
+            for name, cells in zip(self.columns, columns, strict=True)
         ]
-
-    def _most(self) -> list[int]:
-        return [
-            max(cell_len(name), *map(_longest_line, cells), 0)
-            for name, cells in zip(self.columns, self._by_column(), strict=True)
-        ]
-
-    def _by_column(self) -> list[list[Text]]:
-        return [[row[place] for row in self._rows] for place in range(len(self.columns))]
 
     def _gaps(self) -> int:
         return self.gap * (len(self.columns) - 1)

@@ -98,7 +98,7 @@ def outcome_rows(outcomes: Sequence[Outcome], width: int) -> Rows:
         whole.add(recorded, sender(outcome, " "), *rest, version, outcome.command_id)
         note = f"version {version}, command id {outcome.command_id}"
         compact.add(Text(recorded.replace("T", "\n")), sender(outcome, "\n"), *rest, note=note)
-    return compact if compact.fits(width) and not whole.fits(width, wrapped=False) else whole
+    return whole.or_compact(compact, width)
 
 
 def sender(outcome: Outcome, separator: str) -> Text:

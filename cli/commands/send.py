@@ -240,18 +240,10 @@ def _print_sent(outgoing: Sequence[Outgoing], sent: SendReport, *, as_json: bool
     for place, each in enumerate(outgoing):
         if place not in sent.message_ids:
             continue
-        envelope = each.envelope
-        line = envelope.command_id
         if as_json:
-            line = output.json_line(
-                {
-                    "command_id": envelope.command_id,
-                    "command_type": envelope.type,
-                    "user_id": envelope.user_id,
-                    "message_id": sent.message_ids[place],
-                }
-            )
-        sys.stdout.write(line + "\n")
+            output.print_json({**_facts(each), "message_id": sent.message_ids[place]})
+        else:
+            sys.stdout.write(f"{each.envelope.command_id}\n")
     sys.stdout.flush()
 
 
@@ -261,18 +253,20 @@ def _print_dead_letters(
     """Print the commands that are dead-lettered, with their codes."""
     for each in letters:
         command_id = each.envelope.command_id
-        line = f"dead-lettered {printable(codes[command_id])}: {each.name} {command_id}"
+        code = codes[command_id]
         if as_json:
-            line = output.json_line(
-                {
-                    "command_id": command_id,
-                    "command_type": each.envelope.type,
-                    "user_id": each.envelope.user_id,
-                    "status": "dead-lettered",
-                    "code": codes[command_id],
-                }
-            )
-        sys.stdout.write(line + "\n")
+            output.print_json({**_facts(each), "status": "dead-lettered", "code": code})
+        else:
+            sys.stdout.write(f"dead-lettered {printable(code)}: {each.name} {command_id}\n")
+
+
+def _facts(outgoing: Outgoing) -> dict[str, object]:
+    envelope = outgoing.envelope
+    return {
+        "command_id": envelope.command_id,
+        "command_type": envelope.type,
+        "user_id": envelope.user_id,
+    }
 
 
 def _print_ids(what: str, outgoing: Sequence[Outgoing]) -> None:

@@ -209,10 +209,7 @@ class SampleStream:
             compact.add(Text.assemble(name, (f"\n  {about}", "dim")), *rest)
         console = output.stdout()
         console.print()
-        fits_compactly = compact.fits(console.width) and not whole.fits(
-            console.width, wrapped=False
-        )
-        console.print(compact if fits_compactly else whole)
+        console.print(whole.or_compact(compact, console.width))
 
 
 def _names(events: Iterable[ReceivedEvent]) -> str:
