@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import structlog
 
@@ -75,16 +75,9 @@ class Reading:
         outbox = self.status["outbox"]
         return 0 if outbox is None else outbox["pending"] + len(outbox["parked"])
 
-    @property
-    def commands_per_second(self) -> float:
-        """Commands that ended with an outcome, per second since the reading before."""
-        ended = self.increase.count("accepted") + self.increase.count("rejected")
-        return ended / self.seconds if self.seconds else 0.0
-
-    @property
-    def rejected_per_second(self) -> float:
-        """Rejected commands per second since the reading before."""
-        return self.increase.count("rejected") / self.seconds if self.seconds else 0.0
+    def per_second(self, *outcomes: str) -> float:
+        """Commands that ended with one of these outcomes, per second since the reading before."""
+        return sum(map(self.increase.count, outcomes)) / self.seconds if self.seconds else 0.0
 
 
 @dataclass(slots=True)
@@ -202,19 +195,19 @@ def _rate(number: float) -> str:
     return f"{number:.1f}/s"
 
 
-_OF_AWS: Final[tuple[tuple[str, Value], ...]] = (
-    ("Commands waiting", lambda each: each.waiting),
-    ("Commands in flight", lambda each: each.in_flight),
-    ("Dead letters", lambda each: each.dead_letters),
-    ("Outbox entries", lambda each: each.outbox),
+Figure: TypeAlias = tuple[str, Value, Callable[[float], str]]
+"""Title of a plot, its value, and the text of a value."""
+_OF_AWS: Final[tuple[Figure, ...]] = (
+    ("Commands waiting", lambda each: each.waiting, _whole),
+    ("Commands in flight", lambda each: each.in_flight, _whole),
+    ("Dead letters", lambda each: each.dead_letters, _whole),
+    ("Outbox entries", lambda each: each.outbox, _whole),
 )
-_RATES: Final[tuple[tuple[str, Value], ...]] = (
-    ("Commands per second", lambda each: each.commands_per_second),
-    ("Rejections per second", lambda each: each.rejected_per_second),
-)
-_TIMES: Final[tuple[tuple[str, Value], ...]] = (
-    ("Critical time, p50", lambda each: each.increase.percentile(0.5)),
-    ("Critical time, p99", lambda each: each.increase.percentile(0.99)),
+_OF_WORKERS: Final[tuple[Figure, ...]] = (
+    ("Commands per second", lambda each: each.per_second("accepted", "rejected"), _rate),
+    ("Rejections per second", lambda each: each.per_second("rejected"), _rate),
+    ("Critical time, p50", lambda each: each.increase.percentile(0.5), milliseconds),
+    ("Critical time, p99", lambda each: each.increase.percentile(0.99), milliseconds),
 )
 
 
@@ -234,10 +227,9 @@ def _values(call: Call) -> dict[str, Any]:
     reading = history.newest(call.console.aws)
     readings = list(history.readings)
     measured = [each for each in readings if each.seconds]
-    plots = [plot(readings, title, value, _whole) for title, value in _OF_AWS]
+    plots = [plot(readings, *figure) for figure in _OF_AWS]
     if any(each.totals is not None for each in reading.workers) and measured:
-        plots += [plot(measured, title, value, _rate) for title, value in _RATES]
-        plots += [plot(measured, title, value, milliseconds) for title, value in _TIMES]
+        plots += [plot(measured, *figure) for figure in _OF_WORKERS]
     return {
         "reading": reading,
         "plots": plots,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from contextlib import ExitStack
+from functools import partial
 from threading import Thread
 from typing import Final, Self
 
@@ -28,17 +29,14 @@ def listen(host: str, port: int) -> socket.socket:
         CliError: the address is not of this machine, or the port is in use.
     """
     try:
-        return socket.create_server((host, port), family=_family(host), backlog=128)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=128)
     except (UnicodeError, TypeError):  # a text that cannot be a host name
         raise CliError(f"cannot listen on {host}: not a host name", _OF_MACHINE) from None
     except OSError as error:
         by_port = error.errno in {errno.EADDRINUSE, errno.EACCES, errno.EPERM}
         advice = "choose another --port" if by_port else _OF_MACHINE
         raise CliError(f"cannot listen on {host} port {port}: {error.strerror}", advice) from error
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 class ServedConsole:
@@ -59,7 +57,8 @@ class ServedConsole:
             timeout_graceful_shutdown=int(STOP_WITHIN),
         )
         self._server = uvicorn.Server(config)
-        self._thread = Thread(target=self._serve, name="console", daemon=True)
+        serve = partial(self._server.run, [listening])
+        self._thread = Thread(target=serve, name="console", daemon=True)
 
     def __enter__(self) -> Self:
         """Start to serve."""
@@ -92,9 +91,6 @@ class ServedConsole:
         name = f"[{host}]" if ":" in host else host
         by_token = access.password is None and access.proxy_header is None
         return f"http://{name}:{port}/" + (f"?token={access.token}" if by_token else "")
-
-    def _serve(self) -> None:
-        self._server.run(sockets=[self._socket])
 
     def wait(self) -> None:
         """Wait until serving ends by itself, which is an error.

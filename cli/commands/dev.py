@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from cli import composition, output
@@ -191,7 +192,7 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
         pause_ends = time.monotonic() + PAUSE
         while time.monotonic() < pause_ends:
             look(POLL)
-            _print_lines(commands.lines())
+            _print_log(output.stdout(), commands.lines())
         if options.keep_going:
             stream().run(f"-{secrets.token_hex(3)}", options.timeout, log)
             commands.skip()
@@ -213,17 +214,13 @@ def _look(tail: EventTail, worker: WorkerProcess, wait: int) -> list[ReceivedEve
     return events
 
 
-def _print_lines(lines: Iterable[str]) -> None:
-    """Print lines of the worker's log."""
-    console = output.stdout()
+def _print_log(console: Console, lines: Iterable[str]) -> None:
     for line in lines:
         console.print(Text(printable(line), style="dim"))
 
 
 def _ended(worker: WorkerProcess, what: str) -> CliError:
-    console = output.stderr()
-    for line in worker.last_lines(_LOG_LINES):
-        console.print(Text(printable(line), style="dim"))
+    _print_log(output.stderr(), worker.last_lines(_LOG_LINES))
     code = worker.exit_code()
     how = "" if code is None else f" (exit code {code})"
     return CliError(f"the worker {what}{how}", f"see its log: {worker.log}")

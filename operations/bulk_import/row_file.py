@@ -98,7 +98,9 @@ def row_file(
         special = path.exists() and not stat.S_ISREG(path.stat().st_mode)
         _require_ours(path, columns, option)
         partial = None if special else path.with_name(path.name + PARTIAL_SUFFIX)
-        stream = _open_device(path) if partial is None else _open_partial(partial, option)
+        # a device or a pipe keeps its mode
+        opened = os.open(path, os.O_WRONLY) if partial is None else _open_partial(partial, option)
+        stream = os.fdopen(opened, "w", encoding="utf-8", newline="")
     except OSError as error:
         raise _unwritable(Path(name), option, error) from error
     rows = RowFile(path, partial, stream, columns, option)
@@ -112,12 +114,7 @@ def row_file(
             stream.close()
 
 
-def _open_device(path: Path) -> TextIO:
-    """Open a device or a pipe, which keeps its mode."""
-    return _stream(os.open(path, os.O_WRONLY))
-
-
-def _open_partial(path: Path, option: str) -> TextIO:
+def _open_partial(path: Path, option: str) -> int:
     """Create a file for its owner alone, or empty one that an interrupted run has left.
 
     Raises:
@@ -135,11 +132,7 @@ def _open_partial(path: Path, option: str) -> TextIO:
         if sys.platform != "win32":
             os.fchmod(descriptor, OWNER_ONLY)
         on_error.pop_all()
-    return _stream(descriptor)
-
-
-def _stream(descriptor: int) -> TextIO:
-    return open(descriptor, "w", encoding="utf-8", newline="")
+    return descriptor
 
 
 def _require_ours(path: Path, columns: Sequence[str], option: str) -> None:

@@ -39,8 +39,9 @@ def throughput_of(description: TableDescriptionTypeDef) -> Throughput:
     table. Writes are also limited by the indexes, which each write may update; reads use the table
     only.
     """
+    on_demand = description.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST"
     table, *indexes = [
-        _limit(each, on_demand=_is_on_demand(description))
+        _limit(each, on_demand=on_demand)
         for each in ([description, *description.get("GlobalSecondaryIndexes", [])])
     ]
     writes = [limit.write for limit in (table, *indexes) if limit.write > 0]
@@ -48,10 +49,6 @@ def throughput_of(description: TableDescriptionTypeDef) -> Throughput:
         table.read if table.read > 0 else NEW_ON_DEMAND.read,
         min(writes, default=NEW_ON_DEMAND.write),
     )
-
-
-def _is_on_demand(description: TableDescriptionTypeDef) -> bool:
-    return description.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST"
 
 
 def _limit(described: Any, *, on_demand: bool) -> Throughput:
