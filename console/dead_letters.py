@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlencode
+
+from starlette.responses import Response
 
 from application.batch import (
     CONTENDED,
@@ -20,7 +23,9 @@ from application.batch_results import OTHER_FIRST, REUSED_ID
 from application.messages import MalformedCode, MessageParser, Redactor
 from application.messages.redaction import described
 from application.permissions import NOT_PERMITTED
-from console.web import see_other
+from console.jobs import Job
+from console.letters import LetterShelf
+from console.web import Call, see_other
 from domain.commands import COMMANDS
 from operations.dead_letters.delete import delete_letters
 from operations.dead_letters.edit import (
@@ -30,24 +35,13 @@ from operations.dead_letters.edit import (
     send_correction,
 )
 from operations.dead_letters.filter import LetterFilter
-from operations.dead_letters.letter import BY_SQS
+from operations.dead_letters.letter import BY_SQS, Letter
 from operations.dead_letters.letter import UNREADABLE as UNREADABLE_COMMAND
-from operations.dead_letters.listing import group_letters
+from operations.dead_letters.listing import Listing, group_letters
 from operations.dead_letters.redrive import redrive_letters
 from operations.presentation import is_id
 from operations.printable import age_text, counted, readable
 from worker.errors import CliError, ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from starlette.responses import Response
-
-    from console.jobs import Job
-    from console.letters import LetterShelf
-    from console.web import Call
-    from operations.dead_letters.letter import Letter
-    from operations.dead_letters.listing import Listing
 
 ACTIONS: Final = ("retry", "delete")
 SHOWN_GROUPS: Final = 500

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from starlette.responses import Response
+
+from console.commands import Followed
+from console.web import Call
 from domain.events import EVENTS
-
-if TYPE_CHECKING:
-    from starlette.responses import Response
-
-    from console.commands import Followed
-    from console.web import Call
 
 
 def page(call: Call) -> Response:

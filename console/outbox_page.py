@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from starlette.responses import Response
 
 from application.outbox import SHARDS
-from console.web import see_other
+from console.jobs import Job
+from console.web import Call, see_other
 from operations.outbox import FOR_WORKERS, entry_facts, oldest_entries, publish_entries
 from operations.printable import counted
-
-if TYPE_CHECKING:
-    from starlette.responses import Response
-
-    from console.jobs import Job
-    from console.web import Call
 
 SHOWN: Final = 100
 """Entries of the page."""

@@ -8,21 +8,18 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import structlog
+from starlette.responses import Response
 
 from adapters.aws.client import error_code
 from console.live_page import newest_commands
 from console.shared_read import SharedRead
+from console.web import Call
 from console.workers import Totals, Workers, WorkerState
 from operations.status import read_status
 from worker.connections import Aws
-
-if TYPE_CHECKING:
-    from starlette.responses import Response
-
-    from console.web import Call
 
 logger = structlog.get_logger(__name__)
 

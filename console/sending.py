@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlencode
+
+from starlette.responses import Response
 
 from application.messages import MessageParser
 from console.commands import SentCommand
-from console.web import see_other
+from console.web import Call, see_other
 from domain.commands import COMMANDS, Command
 from domain.rules import fields_of
 from operations.command_input import Options, check, from_arguments
 from operations.sending import send_bodies
 from worker.errors import CliError, ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from starlette.responses import Response
-
-    from console.web import Call
 
 SOURCE: Final = "/user-worker/console"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 from starlette.responses import Response
@@ -15,19 +15,16 @@ from application.messages import MessageParser
 from application.repository import LoadRequest
 from console.commands import SentCommand
 from console.sending import SOURCE
-from console.web import see_other
+from console.web import Call, see_other
 from domain.commands import EraseUser
+from domain.sessions import Session
+from domain.user import User
 from operations.command_input import Options, check, from_arguments
 from operations.presentation import is_id, outcome_words, user_facts
 from operations.sending import send_bodies
 from operations.user_export import export_user
 from operations.users import find_user, parse_user
 from worker.errors import CliError, ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from console.web import Call
-    from domain.sessions import Session
-    from domain.user import User
 
 logger = structlog.get_logger(__name__)
 
