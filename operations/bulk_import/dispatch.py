@@ -63,14 +63,9 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
-        """Create a dispatcher for a queue.
+        """Create a dispatcher for a queue, with a maximum of `rate` rows per second.
 
-        Args:
-            client: the SQS client.
-            queue_url: URL of the queue.
-            rate: maximum rows per second; unlimited if `None`.
-            clock: returns seconds.
-            sleep: waits some seconds; the default returns early when sending stops.
+        `sleep` waits some seconds; the default returns early when sending stops.
         """
         self._stop = threading.Event()
         self._sleep: Callable[[float], object] = sleep or self._stop.wait

@@ -36,11 +36,7 @@ class PageMigration:
     ) -> None:
         """Migrate to the formats of `kinds`; in a dry run, only count.
 
-        Args:
-            metered: the table.
-            kinds: the kinds of items and their formats, by name.
-            dry_run: write nothing.
-            addresses: also check the reservations of addresses.
+        With `addresses`, the reservations of addresses are checked, too.
         """
         self._table = metered
         self._kinds = kinds

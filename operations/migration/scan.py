@@ -73,12 +73,7 @@ class Migration:
     ) -> None:
         """Continue from `progress`, which is updated in place.
 
-        Args:
-            metered: the table to read.
-            pages: migrates each page.
-            progress: where to start.
-            stop: when set, each segment stops after its current page.
-            page_size: items per page.
+        When `stop` is set, each segment stops after its current page.
         """
         self._table = metered
         self._pages = pages
