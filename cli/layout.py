@@ -59,7 +59,6 @@ class Rows:
         return compact if needed else self
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the lines."""
         if not self.fits(options.max_width):
             yield from self._blocks(options.max_width)
             return
@@ -81,7 +80,6 @@ class Rows:
         return self.gap * (len(self.columns) - 1)
 
     def _lines(self, cells: Sequence[Text], widths: Sequence[int]) -> Iterator[Text]:
-        """Yield the lines of one row of the table."""
         columns = [wrapped(cell, width) for cell, width in zip(cells, widths, strict=True)]
         for parts in zip_longest(*columns, fillvalue=Text()):
             line = Text()
@@ -109,7 +107,6 @@ class Pairs:
     rows: Mapping[str, Text]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the lines."""
         names = max(map(cell_len, self.rows), default=0) + GAP
         room = options.max_width - names
         if any(_longest_word(value) > room for value in self.rows.values()):

@@ -43,7 +43,6 @@ class WorkerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the worker."""
         self.stop()
 
     @property

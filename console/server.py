@@ -61,7 +61,6 @@ class ServedConsole:
         self._thread = Thread(target=serve, name="console", daemon=True)
 
     def __enter__(self) -> Self:
-        """Start to serve."""
         if self.console.watches:
             self._stack.enter_context(self.console.live.watching())
         every = EVERY if self.console.watches else UNWATCHED

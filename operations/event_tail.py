@@ -31,7 +31,6 @@ class EventTail:
     def __init__(
         self, sqs: SQSClient, sns: SNSClient, topic_arn: str, category: str | None = None
     ) -> None:
-        """Create a tail of a topic, or of one category of its events."""
         wanted = None if category is None else {"category": [category]}
         self._subscription = TopicSubscription(sqs, sns, topic_arn, TAIL, wanted=wanted)
         self._reader: QueueReader | None = None

@@ -60,7 +60,6 @@ class TemporaryQueues:
     """Temporary queues of an account, and their subscriptions to the topics."""
 
     def __init__(self, sqs: SQSClient, sns: SNSClient) -> None:
-        """Use these clients."""
         self._sqs = sqs
         self._sns = sns
 

@@ -28,13 +28,17 @@ _NOT_BY_NAME: Final = frozenset(
 """Fields of a user that are shown under another name, or not shown: credentials are not read."""
 
 
+def known_id(value: object) -> str | None:
+    """Return a value that anyone may have written if it is an id."""
+    try:
+        return parse_id(value) if isinstance(value, str) else None
+    except InvalidValueError:
+        return None
+
+
 def is_id(text: str) -> bool:
     """Return True if a text that anyone may have published is an id, and so may be in a link."""
-    try:
-        parse_id(text)
-    except InvalidValueError:
-        return False
-    return True
+    return known_id(text) is not None
 
 
 def name_of(message_type: str) -> str:

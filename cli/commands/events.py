@@ -70,7 +70,6 @@ def events(
 
 
 def _print_event(event: ReceivedEvent, *, as_json: bool) -> None:
-    """Print one event."""
     from cli.rendering import print_event
 
     if as_json:

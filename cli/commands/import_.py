@@ -177,7 +177,6 @@ class ProblemPrinter:
     """Prints the first problems of a file's rows, and counts the others."""
 
     def __init__(self, file: str) -> None:
-        """Create a printer for the problems of `file`."""
         self._file = file
         self._console = output.stderr()
         self._count = 0

@@ -221,7 +221,6 @@ def _style(sent: Sent) -> str:
 
 
 def _print_end(sent: Sent, kind: str) -> None:
-    """Print the end of a sample that has no event."""
     detail = f"{sent.sample.about}: {printable(sent.detail)}"
     _print_line(f"-- {kind:<31} ", _style(sent), detail)
 

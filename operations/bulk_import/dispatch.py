@@ -165,7 +165,6 @@ def _translated(report: SendReport) -> Exception:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Return True if a failed call may succeed on retry."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", _FORBIDDEN)
         return status >= _SERVER_ERRORS or error.response.get("Error", {}).get("Code") in _THROTTLED

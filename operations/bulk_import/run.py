@@ -129,11 +129,9 @@ class Import:
         self._report = files.enter_context(row_file(options.report, COLUMNS, "--report", others))
 
     def __enter__(self) -> Self:
-        """Return the import."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close all files."""
         self._files.close()
 
     def check(self, on_problem: Callable[[Problem], object] = lambda _: None) -> None:

@@ -24,8 +24,7 @@ from application.messages import Redactor
 from application.messages.errors import shown_type
 from application.messages.reading import find_event
 from application.messages.redaction import described, shown_attribute, shown_unknown
-from domain.errors import InvalidValueError
-from domain.values import parse_id
+from operations.presentation import known_id
 
 BY_SQS = "BySqs"
 """Reason of a letter that SQS moved by the redrive policy; the worker gave no reason."""
@@ -55,8 +54,8 @@ class Letter:
         return cls(
             stored,
             shown_type(event.get("type")),
-            _id(event.get("id")),
-            _id(event.get("subject")),
+            known_id(event.get("id")),
+            known_id(event.get("subject")),
         )
 
     def without_body(self) -> Self:
@@ -156,12 +155,3 @@ class Letter:
             PRINCIPAL: stated_principal(attributes),
         }
         return own.get(name, shown_attribute(name, text)) is not None
-
-
-def _id(value: object) -> str | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return parse_id(value)
-    except InvalidValueError:
-        return None

@@ -114,7 +114,6 @@ class MoveTask:
     """
 
     def __init__(self, client: SQSClient, source_arn: str) -> None:
-        """Create a task that moves letters from the queue at `source_arn`."""
         self._client = client
         self._source = source_arn
         self._handle = ""

@@ -38,7 +38,6 @@ class Originals:
     _is_read: bool = False
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
