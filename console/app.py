@@ -111,13 +111,15 @@ class PageRoute(NamedTuple):
     handler: Handler
 
 
+COMMAND_PART: Final = partial(live_page.command, template="command_part.html")
+JOB_PART: Final = partial(dead_letters.job, template="job_part.html")
 ROUTES: Final = (
     PageRoute("GET", "/", Mode.READ, overview.page),
     PageRoute("GET", "/overview/part", Mode.READ, overview.part),
     PageRoute("GET", "/live", Mode.READ, live_page.page),
     PageRoute("GET", "/live/newest", Mode.READ, live_page.newest),
     PageRoute("GET", "/commands/{command_id:uuid}", Mode.READ, live_page.command),
-    PageRoute("GET", "/commands/{command_id:uuid}/part", Mode.READ, live_page.command_part),
+    PageRoute("GET", "/commands/{command_id:uuid}/part", Mode.READ, COMMAND_PART),
     PageRoute("GET", "/dead-letters", Mode.READ, dead_letters.page),
     PageRoute("GET", "/dead-letters/group", Mode.READ, dead_letters.group),
     PageRoute("GET", "/dead-letters/{message_id:uuid}", Mode.READ, dead_letters.letter),
@@ -129,7 +131,7 @@ ROUTES: Final = (
     PageRoute("POST", "/dead-letters/delete", Mode.WRITE, dead_letters.delete),
     PageRoute("GET", "/jobs", Mode.READ, dead_letters.jobs),
     PageRoute("GET", "/jobs/{job_id:uuid}", Mode.READ, dead_letters.job),
-    PageRoute("GET", "/jobs/{job_id:uuid}/part", Mode.READ, dead_letters.job_part),
+    PageRoute("GET", "/jobs/{job_id:uuid}/part", Mode.READ, JOB_PART),
     PageRoute("GET", "/users", Mode.READ, user_page.search),
     PageRoute("POST", "/users", Mode.READ, user_page.find),
     PageRoute("GET", "/users/{user_id:uuid}", Mode.READ, user_page.page),

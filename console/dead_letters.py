@@ -259,22 +259,13 @@ def jobs(call: Call) -> Response:
     return call.page("jobs.html", jobs=call.console.jobs.all())
 
 
-def job(call: Call) -> Response:
-    """Show an action and its progress."""
-    return call.page("job.html", job=_job(call))
-
-
-def job_part(call: Call) -> Response:
-    """Return the part of the page that is renewed."""
-    return call.page("job_part.html", job=_job(call))
-
-
-def _job(call: Call) -> Job:
+def job(call: Call, template: str = "job.html") -> Response:
+    """Show an action and its progress, or the part of the page that is renewed."""
     found = call.console.jobs.get(str(call.path["job_id"]))
     if found is None:
         advice = "the console keeps actions in memory only; see the log"
         raise CliError("action not found", advice, ExitCode.NEGATIVE)
-    return found
+    return call.page(template, job=found)
 
 
 def _letter(call: Call, message_id: str | None = None) -> Letter:

@@ -33,17 +33,8 @@ def _known(command: Followed) -> tuple[bool, bool, bool]:
     return command.sent is not None, bool(command.events), command.words == "accepted"
 
 
-def command(call: Call) -> Response:
-    """Show a command: when it was sent, decided and published."""
-    return call.page("command.html", **_values(call))
-
-
-def command_part(call: Call) -> Response:
-    """Return the part of the page that is renewed."""
-    return call.page("command_part.html", **_values(call))
-
-
-def _values(call: Call) -> dict[str, Any]:
+def command(call: Call, template: str = "command.html") -> Response:
+    """Show when a command was sent, decided and published, or the part that is renewed."""
     command_id, user_id = str(call.path["command_id"]), call.query.get("user") or None
     followed = call.console.commands.follow(call.console.aws, command_id, user_id)
-    return {"command": followed, "query": call.query}
+    return call.page(template, command=followed, query=call.query)

@@ -211,15 +211,11 @@ _OF_WORKERS: Final[tuple[Figure, ...]] = (
 def page(call: Call) -> Response:
     """Show the overview."""
     newest = newest_commands(call) if call.console.watches else {}
-    return call.page("overview.html", **_values(call), **newest)
+    return part(call, "overview.html", **newest)
 
 
-def part(call: Call) -> Response:
+def part(call: Call, template: str = "overview_part.html", **more: Any) -> Response:
     """Return the part of the overview that is renewed."""
-    return call.page("overview_part.html", **_values(call))
-
-
-def _values(call: Call) -> dict[str, Any]:
     history = call.console.history
     reading = history.newest(call.console.aws)
     readings = list(history.readings)
@@ -227,11 +223,13 @@ def _values(call: Call) -> dict[str, Any]:
     plots = [plot(readings, *figure) for figure in _OF_AWS]
     if any(each.totals is not None for each in reading.workers) and measured:
         plots += [plot(measured, *figure) for figure in _OF_WORKERS]
-    return {
-        "reading": reading,
-        "plots": plots,
-        "rejections": history.rejections(),
-        "width": WIDTH,
-        "height": HEIGHT,
-        "since": readings[0].at,
-    }
+    return call.page(
+        template,
+        reading=reading,
+        plots=plots,
+        rejections=history.rejections(),
+        width=WIDTH,
+        height=HEIGHT,
+        since=readings[0].at,
+        **more,
+    )

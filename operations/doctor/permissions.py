@@ -66,20 +66,12 @@ def _of_queues(aws: Aws) -> dict[str, Call]:
         for what, name in names.items()
     }
     for name in aws.settings.queues:
-        calls |= _of_queue(aws, name)
+        message = {"QueueUrl": aws.queue_url(name), "ReceiptHandle": "none"}
+        calls[f"sqs:DeleteMessage ({name})"] = partial(aws.sqs.delete_message, **message)
+        calls[f"sqs:ChangeMessageVisibility ({name})"] = partial(
+            aws.sqs.change_message_visibility, **message, VisibilityTimeout=0
+        )
     return calls
-
-
-def _of_queue(aws: Aws, name: str) -> dict[str, Call]:
-    url = aws.queue_url(name)
-    return {
-        f"sqs:DeleteMessage ({name})": lambda: aws.sqs.delete_message(
-            QueueUrl=url, ReceiptHandle="none"
-        ),
-        f"sqs:ChangeMessageVisibility ({name})": lambda: aws.sqs.change_message_visibility(
-            QueueUrl=url, ReceiptHandle="none", VisibilityTimeout=0
-        ),
-    }
 
 
 def _of_topics(aws: Aws) -> dict[str, Call]:

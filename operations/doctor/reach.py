@@ -62,7 +62,8 @@ def answers(aws: Aws) -> Checks:
         if is_refusal(error) and not is_denial(error):
             yield _skew(answer) or error_finding("identity", error)
             return False
-        if not _is_of_sqs(answer):
+        code = str(answer.get("Error", {}).get("Code", ""))
+        if not code or code.isdigit():  # the page of another HTTP server
             yield error_finding("connection", error)
             return False
     except Exception as error:  # noqa: BLE001 - every failure is a finding
@@ -72,12 +73,6 @@ def answers(aws: Aws) -> Checks:
     yield _skew(answer) or ok("clock", "within a minute of AWS's clock")
     yield from emulator(aws.sqs.meta.endpoint_url)
     return True
-
-
-def _is_of_sqs(answer: Mapping[str, Any]) -> bool:
-    """Return True for an error code of SQS, and False for the page of another HTTP server."""
-    code = str(answer.get("Error", {}).get("Code", ""))
-    return bool(code) and not code.isdigit()
 
 
 def _skew(answer: Mapping[str, Any], now: datetime | None = None) -> Finding | None:

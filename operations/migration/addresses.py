@@ -14,7 +14,7 @@ from application.ports import StoreUnavailableError
 from application.repository import HELD
 from domain.user import User
 from domain.values import EmailAddress
-from operations.migration.counts import Counts, Finding, shown_key
+from operations.migration.counts import Counts
 from operations.migration.kinds import Kind
 from operations.migration.metered import MeteredTable, unchanged
 
@@ -190,9 +190,7 @@ class AddressAudit:
     def _report_taken(self, user_id: str, counts: Counts) -> None:
         counts.taken += 1
         rule = "is also the address of another user"
-        counts.add_finding(
-            Finding(shown_key(_user(user_id)), self._user_kind.item_format.kind, "email", rule)
-        )
+        counts.add_finding(_user(user_id), self._user_kind.item_format.kind, "email", rule)
 
 
 def _still(user_id: str, look: _Look) -> dict[str, Any]:

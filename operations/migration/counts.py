@@ -12,7 +12,6 @@ from pydantic import BeforeValidator, NonNegativeInt, PlainSerializer, TypeAdapt
 
 from adapters.dynamodb import table
 from adapters.dynamodb.reads import Key
-from adapters.errors import MalformedItemError
 
 KEPT_FINDINGS: Final = 1000
 """Maximum number of findings to store; further ones are only counted."""
@@ -34,11 +33,6 @@ class Finding:
     kind: str
     attribute: str
     rule: str
-
-    @classmethod
-    def of(cls, key: Key, error: MalformedItemError) -> Finding:
-        """Create the finding for a malformed item."""
-        return cls(shown_key(key), error.kind, error.attribute, error.rule)
 
 
 def shown_key(key: Key) -> str:
@@ -108,16 +102,15 @@ class Counts:
         """Number of items that need an operator."""
         return self.bad + self.taken
 
-    def add_finding(self, finding: Finding) -> None:
+    def add_finding(self, key: Key, kind: str, attribute: str, rule: str) -> None:
         """Store a finding, unless there are too many."""
         if len(self.findings) < KEPT_FINDINGS:
-            self.findings.append(finding)
+            self.findings.append(Finding(shown_key(key), kind, attribute, rule))
 
     def add(self, more: Counts) -> None:
         """Add the counts and findings of another object."""
         self.found.update(more.found)
-        for finding in more.findings:
-            self.add_finding(finding)
+        self.findings += more.findings[: KEPT_FINDINGS - len(self.findings)]
         for name in NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(more, name))
 

@@ -12,7 +12,7 @@ from adapters.aws.client import error_code
 from adapters.dynamodb import table
 from adapters.dynamodb.calls import Retries, calling, require_answer
 from adapters.dynamodb.cancellation import CONDITION_FAILED, reason_codes
-from adapters.dynamodb.capacity import item_size, transaction_units, write_units
+from adapters.dynamodb.capacity import READ_UNIT, item_size, transaction_units, write_units
 from adapters.dynamodb.reads import BATCH_GET_LIMIT, Key, key_of
 from adapters.errors import MalformedItemError
 from application.ports import StoreUnavailableError
@@ -38,8 +38,6 @@ BUSY: Final = frozenset(
 """Error codes after which the same call may succeed."""
 PUT_CONDITION_FAILED: Final = "ConditionalCheckFailedException"
 CANCELLED: Final = "TransactionCanceledException"
-READ_UNIT: Final = 4096
-"""Bytes per read unit; an eventually consistent read costs half a unit."""
 USUAL_OUTCOME: Final = 1024
 """Assumed bytes of an outcome excluded by the filter, if DynamoDB reports no consumed capacity."""
 
@@ -101,7 +99,7 @@ class MeteredTable:
             items: list[Item] = answer["Items"]
             left_out: int = answer["ScannedCount"] - len(items)
             size = sum(map(item_size, items)) + left_out * USUAL_OUTCOME
-            self._reads.spend(_units(answer, size / READ_UNIT / 2))
+            self._reads.spend(_units(answer, size / READ_UNIT / 2))  # eventually consistent
             return ScannedPage(items, left_out, answer.get("LastEvaluatedKey"))
 
     def get(self, keys: Iterable[Key], *, consistent: bool = True) -> dict[Key, Item]:

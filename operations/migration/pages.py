@@ -12,7 +12,7 @@ from application.ports import StoreUnavailableError
 from domain.user import User
 from operations.migration import kinds as k
 from operations.migration.addresses import AddressAudit
-from operations.migration.counts import Counts, Finding
+from operations.migration.counts import Counts
 from operations.migration.kinds import KINDS, Kind, kind_of
 from operations.migration.metered import MeteredTable
 
@@ -82,7 +82,7 @@ class PageMigration:
                 self._replace(kind, item, new, counts)
         except MalformedItemError as error:
             counts.bad += 1
-            counts.add_finding(Finding.of(key, error))
+            counts.add_finding(key, error.kind, error.attribute, error.rule)
             return None
         counts.found[kind.item_format.kind, number] += 1
         return read

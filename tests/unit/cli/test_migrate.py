@@ -21,7 +21,7 @@ from cli import progress as progress_module
 from cli.app import run
 from cli.commands import migrate as command
 from operations.migration import run as migration_run
-from operations.migration.counts import KEPT_FINDINGS, Counts, Finding, is_impersonal, shown_key
+from operations.migration.counts import KEPT_FINDINGS, Counts, is_impersonal, shown_key
 from operations.migration.kinds import target
 from operations.migration.metered import MeteredTable
 from operations.migration.pages import PageMigration
@@ -308,7 +308,10 @@ def test_a_page_of_which_nothing_was_sent_is_gone_on_with_after_its_end() -> Non
 
 def test_not_more_findings_are_kept_than_memory_has_room_for() -> None:
     """All are counted."""
-    counts, finding = Counts(bad=2), Finding("k", "user", "schema", "r")
-    for _ in range(KEPT_FINDINGS + 5):
-        counts.add_finding(finding)
+    counts, more = Counts(bad=2), Counts()
+    for each in (counts, more):
+        for _ in range(KEPT_FINDINGS + 5):
+            each.add_finding(Key("k", "k"), "user", "schema", "r")
+    assert len(counts.findings) == KEPT_FINDINGS
+    counts.add(more)
     assert len(counts.findings) == KEPT_FINDINGS
