@@ -155,7 +155,6 @@ def _develop(options: DevOptions, stack: contextlib.ExitStack) -> None:
     tell = partial(output.stderr().print, style="dim")
     started: list[object] = []
     stack.callback(lambda: started and tell("stopped: all processes have ended"))
-    stack.enter_context(_environment())
     if options.given:
         _give_credentials(options.given)
     else:
@@ -250,17 +249,6 @@ def _give_credentials(endpoint: str) -> None:
     if urlsplit(endpoint).hostname in _LOOPBACK and not os.environ.get("AWS_PROFILE"):
         for name, value in _EMULATOR.items():
             os.environ.setdefault(name, value)
-
-
-@contextlib.contextmanager
-def _environment() -> Iterator[None]:
-    """Restore the environment at the end."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @contextlib.contextmanager
