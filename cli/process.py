@@ -18,63 +18,44 @@ STOP_TIMEOUT = 12.0
 
 
 class WorkerProcess:
-    """A worker that runs for the duration of the `with` block; its output goes to a file."""
+    """A worker that runs until the end of the `with` block; its output goes to a file."""
 
     def __init__(self, celery_arguments: Sequence[str], log: Path) -> None:
-        """Create a worker; the arguments follow `celery` on its command line."""
-        self._arguments = celery_arguments
-        self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
-        self._ready = -1
+        """Start the worker, without waiting until it is ready.
 
-    def __enter__(self) -> Self:
-        """Start the worker, without waiting until it is ready."""
+        The arguments follow `celery` on its command line.
+        """
+        self.log = log
         self._ready, writer = os.pipe()
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "cli.child", str(writer), *self._arguments],
+        with log.open("ab") as stream:
+            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", "cli.child", str(writer), *celery_arguments],
                 stdin=subprocess.PIPE,
-                stdout=log,
+                stdout=stream,
                 stderr=subprocess.STDOUT,
                 pass_fds=[writer],
                 start_new_session=True,
             )
         os.close(writer)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int:
-        """Process id of the worker, and of its process group."""
-        assert self._process is not None
-        return self._process.pid
-
-    def exit_code(self) -> int | None:
-        """Return the worker's exit code; `None` while it is running."""
-        assert self._process is not None
-        return self._process.poll()
+        """Wait until the worker has finished its current batches, then end all its processes."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_TIMEOUT)
+        _kill_group(self.process.pid)
+        self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        os.close(self._ready)
 
     def wait_until_ready(self, timeout: float) -> bool:
         """Wait until the worker is ready; return False if it ended, or after `timeout` seconds."""
         readable, _, _ = select.select([self._ready], [], [], timeout)
         return bool(readable) and os.read(self._ready, 1) != b""
-
-    def stop(self) -> None:
-        """Wait until the worker has finished its current batches, then end all its processes."""
-        process = self._process
-        if process is None:
-            return
-        self._process = None
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_TIMEOUT)
-        _kill_group(process.pid)
-        process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
-        os.close(self._ready)
 
     def last_lines(self, count: int = 12) -> list[str]:
         """Return the last lines of the log."""

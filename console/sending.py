@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -34,21 +34,25 @@ def form(call: Call) -> Response:
 
 def send(call: Call) -> Response:
     """Check a command by the worker's own rules and send it; an invalid one is shown again."""
-    name, settings = call.path["name"], call.console.aws.settings
+    name = call.path["name"]
     known = {field.name for field in fields_of(_command_class(name))}
     pairs = [f"{key}={text}" for key, text in call.form.items() if text and key in known]
-    options = Options(
-        user_id=call.form.get("user_id", "").strip() or None,
-        source=SOURCE,
-        extensions={"actor": call.person},
-    )
     try:
-        event = from_arguments(name, pairs, None, options)
-        command = check(event, name, MessageParser(settings.roles), options=False)
-        url = call.console.aws.command_queue_url
-        send_bodies(call.console.aws.sqs, url, [(command.body, command.group)])
+        return submit(call, name, pairs, call.form.get("user_id", "").strip() or None)
     except UsageError as error:
         return _form(call, call.form, str(error))
+
+
+def submit(call: Call, name: str, pairs: Sequence[str], user_id: str | None) -> Response:
+    """Send a command on behalf of the person, and show it.
+
+    Raises:
+        UsageError: the command is invalid; nothing was sent.
+    """
+    aws, options = call.console.aws, Options(user_id, None, SOURCE, {"actor": call.person})
+    event = from_arguments(name, pairs, None, options)
+    command = check(event, name, MessageParser(aws.settings.roles), options=False)
+    send_bodies(aws.sqs, aws.command_queue_url, [(command.body, command.group)])
     key = command.key
     sent = SentCommand(command.name, key.user_id, datetime.now(UTC))
     call.console.commands.note_sent(key.command_id, sent)

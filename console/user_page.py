@@ -10,18 +10,13 @@ from typing import Final
 import structlog
 from starlette.responses import Response
 
-from application.command_id import new_command_id
-from application.messages import MessageParser
 from application.repository import LoadRequest
-from console.commands import SentCommand
-from console.sending import SOURCE
+from console.sending import submit
 from console.web import Call, see_other
 from domain.commands import EraseUser
 from domain.sessions import Session
 from domain.user import User
-from operations.command_input import Options, check, from_arguments
 from operations.presentation import is_id, outcome_words, user_facts
-from operations.sending import send_bodies
 from operations.user_export import export_user
 from operations.users import find_user, parse_user
 from worker.errors import CliError, ExitCode, UsageError
@@ -81,15 +76,9 @@ def confirm(call: Call) -> Response:
 def erase(call: Call) -> Response:
     """Send the command that erases a user; the worker decides whether this console may."""
     user_id = _confirmed(call)
-    command_id, aws = new_command_id(), call.console.aws
-    options = Options(user_id, command_id, SOURCE, {"actor": call.person})
-    name = EraseUser.__name__
-    event = from_arguments(name, [], None, options)
-    command = check(event, name, MessageParser(aws.settings.roles), options=False)
-    send_bodies(aws.sqs, aws.command_queue_url, [(command.body, command.group)])
+    sent = submit(call, EraseUser.__name__, [], user_id)
     _record(call, "erase user", user_id)
-    call.console.commands.note_sent(command_id, SentCommand(name, user_id, datetime.now(UTC)))
-    return see_other(f"/commands/{command_id}?user={user_id}")
+    return sent
 
 
 def export(call: Call) -> Response:

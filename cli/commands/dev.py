@@ -205,7 +205,7 @@ def _look(tail: EventTail, worker: WorkerProcess, wait: int) -> list[ReceivedEve
     """
     from cli.rendering import print_event
 
-    if worker.exit_code() is not None:
+    if worker.process.poll() is not None:
         raise _ended(worker, "ended")
     events = tail.poll(wait)
     for event in events:
@@ -220,7 +220,7 @@ def _print_log(console: Console, lines: Iterable[str]) -> None:
 
 def _ended(worker: WorkerProcess, what: str) -> CliError:
     _print_log(output.stderr(), worker.last_lines(_LOG_LINES))
-    code = worker.exit_code()
+    code = worker.process.poll()
     how = "" if code is None else f" (exit code {code})"
     return CliError(f"the worker {what}{how}", f"see its log: {worker.log}")
 
@@ -313,7 +313,7 @@ def _introduce(aws: Aws, worker: WorkerProcess, options: DevOptions, page: str) 
                 "users": f"table {settings.table}",
                 "events": f"topic {settings.events_topic}; with e-mail addresses, "
                 f"topic {settings.personal_topic}",
-                "worker": f"celery, {batches} ({options.pool}), process {worker.pid}",
+                "worker": f"celery, {batches} ({options.pool}), process {worker.process.pid}",
                 "log": str(worker.log),
                 "console": page,
             }
