@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from cli.completing import categories
 from cli.progress import TerminalProgress
 from operations.signals import stop_on_signals
 from worker.errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from operations.received_event import ReceivedEvent
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)
@@ -48,6 +45,7 @@ def events(
       user-worker events
       user-worker events --category command --json | jq .data.code
     """
+    from cli.rendering import print_event
     from operations.event_tail import EventTail, follow_events
 
     known = categories("")
@@ -62,17 +60,12 @@ def events(
             output.stderr().print(f"following {name}; Ctrl-C stops", style="dim")
             received = follow_events(tail, TerminalProgress())
             while limit is None or printed < limit:
-                _print_event(next(received), as_json=as_json)
+                event = next(received)
+                if as_json:
+                    output.print_json(event.attributes)
+                else:
+                    print_event(event)
                 printed += 1
     except KeyboardInterrupt:
         pass  # the normal way to stop
     return ExitCode.OK
-
-
-def _print_event(event: ReceivedEvent, *, as_json: bool) -> None:
-    from cli.rendering import print_event
-
-    if as_json:
-        output.print_json(event.attributes)
-    else:
-        print_event(event)
