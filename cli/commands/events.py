@@ -8,10 +8,17 @@ import typer
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, MESSAGES, Json, app
-from cli.completing import categories
 from cli.progress import TerminalProgress
 from operations.signals import stop_on_signals
 from worker.errors import ExitCode, UsageError
+
+
+def categories(incomplete: str) -> list[str]:
+    """Return the categories of events with this prefix."""
+    from domain.events import EVENTS
+
+    known = sorted({event.category for event in EVENTS.values()})
+    return [name for name in known if name.startswith(incomplete)]
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)

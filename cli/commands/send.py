@@ -12,7 +12,6 @@ import typer
 
 from cli import composition, output
 from cli.commands.base import EXIT_CODES, MESSAGES, Json, User, Wait, app
-from cli.completing import command_names
 from cli.progress import TerminalProgress
 from operations.printable import counted, printable
 from operations.signals import stop_on_signals
@@ -26,6 +25,14 @@ if TYPE_CHECKING:
 _Placed: TypeAlias = tuple[str, dict[str, Any]]
 """A command's CloudEvent, with its place for errors."""
 STANDARD_INPUT = "-"
+
+
+def command_names(incomplete: str) -> list[str]:
+    """Return the names of commands with this prefix, ignoring case; for the shell."""
+    from domain.commands import COMMANDS
+
+    names = sorted(command.__name__ for command in COMMANDS.values())
+    return [name for name in names if name.lower().startswith(incomplete.lower())]
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=MESSAGES)
@@ -135,7 +142,7 @@ def _send(
     from application.messages import MessageParser
     from cli.rendering import print_outcomes
     from operations.command_input import check
-    from operations.dead_letters.search import letters_by_command
+    from operations.dead_letters.listing import letters_by_command
     from operations.outcomes import await_outcomes, listener
     from operations.sending import require_served, send_bodies
 

@@ -33,7 +33,7 @@ from operations.bulk_import.row_file import row_file
 from operations.bulk_import.rows import Identity, Row, RowReader
 from operations.bulk_import.source import UTF_8, SourceFile
 from operations.command_input import command_class
-from operations.dead_letters.search import letters_by_command
+from operations.dead_letters.listing import letters_by_command
 from operations.printable import counted
 from operations.progress import NO_PROGRESS, Progress
 from operations.sending import require_served

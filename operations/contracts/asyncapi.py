@@ -19,9 +19,10 @@ from application.messages.upcasting import FORMER_COMMANDS
 from domain.commands import COMMANDS, Command
 from domain.events import EVENTS
 from domain.rules import fields_of
-from operations.contracts.paths import command_path, event_path, message_key
 from worker.settings import EVENTS_TOPIC, Settings, personal_topic_of
 
+COMMANDS_FOLDER: Final = "commands"
+EVENTS_FOLDER: Final = "events"
 ASYNCAPI: Final = "3.0.0"
 SQS_BINDING: Final = "0.2.0"
 SNS_BINDING: Final = "0.1.0"
@@ -97,6 +98,21 @@ def asyncapi() -> dict[str, Any]:
             },
         },
     }
+
+
+def message_key(kind: str) -> str:
+    """Return the name of a message in the contracts: `BanUser.v1` for `biome.user.BanUser.v1`."""
+    return ".".join(kind.split(".")[2:])
+
+
+def command_path(kind: str) -> str:
+    """Return the path of a command's schema."""
+    return f"{COMMANDS_FOLDER}/{message_key(kind)}.json"
+
+
+def event_path(kind: str) -> str:
+    """Return the path of an event's schema."""
+    return f"{EVENTS_FOLDER}/{message_key(kind)}.json"
 
 
 def command_kinds() -> list[str]:

@@ -11,15 +11,16 @@ from typing import Any, Final
 from application.messages.samples import command_definition
 from application.messages.schema import command_schema, event_schema
 from domain.events import EVENTS
-from operations.contracts.asyncapi import asyncapi, command_kinds
-from operations.contracts.compatibility import release
-from operations.contracts.paths import (
+from operations.contracts.asyncapi import (
     COMMANDS_FOLDER,
     EVENTS_FOLDER,
+    asyncapi,
+    command_kinds,
     command_path,
     event_path,
     message_key,
 )
+from operations.contracts.compatibility import release
 
 DOCUMENT: Final = "asyncapi.json"
 INDEX: Final = "README.md"

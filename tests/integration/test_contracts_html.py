@@ -15,7 +15,7 @@ import pytest
 
 from domain.commands import COMMANDS
 from domain.events import EVENTS
-from operations.contracts.paths import message_key
+from operations.contracts.asyncapi import message_key
 from tests.node_packages import copy_with_packages
 
 CONTRACTS = Path(__file__).parents[2] / "contracts"

@@ -19,7 +19,8 @@ from typer.main import get_command
 from cli.app import run
 from cli.commands import app
 from cli.commands.base import EXIT_CODES
-from cli.completing import categories, command_names
+from cli.commands.events import categories
+from cli.commands.send import command_names
 from worker.errors import ExitCode
 
 NAMES = list(get_command(app).commands)  # type: ignore[attr-defined]  # a group

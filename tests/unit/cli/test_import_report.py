@@ -119,7 +119,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     queue = Sqs()
     store = Store(queue)
     monkeypatch.setattr(composition, "aws", lambda: Aws(queue, store))
-    monkeypatch.setattr("operations.dead_letters.search.list_letters", store.list_letters)
+    monkeypatch.setattr("operations.dead_letters.listing.list_letters", store.list_letters)
     return store
 
 

@@ -14,9 +14,13 @@ from application.messages import MessageParser
 from cli.app import run
 from domain.commands import COMMANDS
 from domain.events import EVENTS
-from operations.contracts.asyncapi import DEAD_LETTER_RETENTION
+from operations.contracts.asyncapi import (
+    DEAD_LETTER_RETENTION,
+    command_path,
+    event_path,
+    message_key,
+)
 from operations.contracts.generating import contract_files, stale_files, write_files
-from operations.contracts.paths import command_path, event_path, message_key
 from tests.builders import message
 from worker.settings import Settings
 
