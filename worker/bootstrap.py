@@ -10,16 +10,13 @@ from datetime import timedelta
 from functools import cache, partial
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.aws import client as aws
 from adapters.aws.call_observer import Client, observe
-from adapters.aws.client import AwsConfigurationError
 from adapters.aws.fast_calls import use_fast_calls
 from adapters.clock import SystemClock
 from adapters.dynamodb.outbox import DynamoDBOutbox
 from adapters.dynamodb.repository import DynamoDBUserRepository
-from adapters.errors import ResourceMismatchError
 from adapters.memory.outbox import MemoryOutbox
 from adapters.memory.repository import MemoryUserRepository
 from adapters.memory.store import MemoryStore
@@ -53,10 +50,6 @@ PUBLISH_TIMEOUT = 5.0
 COMMAND_AGE_MARGIN = timedelta(days=30)
 """Difference between the lifetime of outcomes and the maximum age of a command; a command may be
 repeated for this long."""
-
-
-class NotReadyError(Exception):
-    """A required resource is missing; the message is one line for an operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,17 +174,15 @@ def provision_for_development(settings: Settings) -> bool:
     Amazon's, nothing is created. Use `user-worker provision` for that.
 
     Raises:
-        NotReadyError: they cannot be created; the message is one line for an operator.
+        ResourceMismatchError: a resource exists with other attributes.
+        ClientError, BotoCoreError, ValueError: AWS does not answer, or its settings are wrong.
     """
     if not settings.create_resources:
         return False
-    try:
-        clients = aws.client("dynamodb"), aws.client("sqs"), aws.client("sns")
-        if any(aws.is_amazon(client.meta.endpoint_url) for client in clients):
-            return False
-        provision(resources(settings), *clients, partial(_log_similar, settings))
-    except (AwsConfigurationError, ResourceMismatchError, ClientError, BotoCoreError) as error:
-        raise NotReadyError(str(error)) from error
+    clients = aws.client("dynamodb"), aws.client("sqs"), aws.client("sns")
+    if any(aws.is_amazon(client.meta.endpoint_url) for client in clients):
+        return False
+    provision(resources(settings), *clients, partial(_log_similar, settings))
     return True
 
 

@@ -20,7 +20,7 @@ from urllib.request import getproxies
 from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 
-from adapters.aws.client import AwsConfigurationError, error_code, is_amazon
+from adapters.aws.client import error_code, is_amazon
 from adapters.errors import MalformedItemError, ProvisioningRefusedError, ResourceMismatchError
 from adapters.sqs.command_queue import QueueMissingError
 from application.ports import StoreUnavailableError
@@ -44,6 +44,8 @@ _NETWORK: Final = (
     "check the region and the network, or set AWS_ENDPOINT_URL=http://127.0.0.1:4566 for LocalStack"
 )
 _PROXY: Final = "correct HTTP_PROXY or HTTPS_PROXY, or add the host of AWS to NO_PROXY"
+_NOT_A_URL: Final = re.compile("Invalid endpoint|Invalid IPv6 URL|Port ")
+"""Beginning of the SDK's, and of Python's, text about an endpoint."""
 _TUNNEL_REFUSED: Final = re.compile(r"Tunnel connection failed: (\d{3})")
 
 _TOPICS: Final = "USER_WORKER_EVENTS_TOPIC and USER_WORKER_PERSONAL_TOPIC"
@@ -197,8 +199,6 @@ def _explain_one(error: BaseException) -> CliError | None:  # noqa: C901, PLR091
         case MalformedItemError():
             problem = f"the table contains an item that this version cannot read: {_text(error)}"
             return CliError(problem, "if a newer version wrote it, install that version")
-        case AwsConfigurationError():
-            return _explain_configuration(error)
         case sdk.NoRegionError():
             return no_region()
         case sdk.NoCredentialsError() | sdk.PartialCredentialsError():
@@ -222,19 +222,9 @@ def _explain_one(error: BaseException) -> CliError | None:  # noqa: C901, PLR091
         case sdk.BotoCoreError():
             advice = "`user-worker doctor` checks the settings"
             return CliError(f"error of the AWS SDK: {_text(error)}", advice)
-        case ValueError() if "Invalid endpoint" in str(error):
+        case ValueError() if _NOT_A_URL.match(str(error)):
             return CliError("AWS_ENDPOINT_URL is not a URL", "write it as http://127.0.0.1:4566")
     return None
-
-
-def _explain_configuration(error: AwsConfigurationError) -> CliError:
-    text, _, advice = str(error).partition(": ")
-    if "region" in text:
-        return no_region()
-    if "credentials" in text:
-        return CliError(text, _CREDENTIALS)
-    known = None if error.__cause__ is None else _explain_one(error.__cause__)
-    return known or CliError(text, advice)
 
 
 def _explain_connection(error: sdk.BotoCoreError) -> CliError:

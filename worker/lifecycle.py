@@ -7,6 +7,7 @@ from threading import Timer
 from typing import Any
 
 import structlog
+from botocore.exceptions import BotoCoreError, ClientError
 from celery.concurrency import get_implementation
 from celery.signals import (
     setup_logging,
@@ -17,6 +18,7 @@ from celery.signals import (
     worker_shutdown,
 )
 
+from adapters.errors import ResourceMismatchError
 from worker import bootstrap, logs, telemetry
 from worker.cli_errors import exit_if_start_fails, exit_with_error
 from worker.errors import CliError, memory_needs_one_process
@@ -70,7 +72,7 @@ def prepare(sender: Any, **_: Any) -> None:
     assessment.watch(bootstrap.clock_watch)
     try:
         made = bootstrap.provision_for_development(settings)
-    except bootstrap.NotReadyError as error:
+    except (ResourceMismatchError, ClientError, BotoCoreError, ValueError) as error:
         exit_with_error(error)
     if not made:  # provisioning has compared them already
         require_resources(settings, assessment)

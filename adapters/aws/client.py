@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 from urllib.parse import urlsplit
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
+from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
@@ -28,10 +28,6 @@ CONNECTIONS: Final = 32
 USER_AGENT: Final = "user-worker"
 _AMAZON: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _LOCAL_HOSTS: Final = frozenset({"localhost", "localhost.localstack.cloud"})
-
-
-class AwsConfigurationError(Exception):
-    """The SDK's own settings are missing or wrong; the message is one line for an operator."""
 
 
 @overload
@@ -64,25 +60,19 @@ def client(
         attempts: how often to try a call.
 
     Raises:
-        AwsConfigurationError: no region or no credentials, or a profile that does not exist.
+        BotoCoreError: no region or no credentials, or a profile that does not exist.
+        ValueError: an endpoint that is not a URL.
     """
-    try:
-        session = Session()
-        session.register_component("data_loader", _models())
-        if session.get_credentials() is None:
-            raise AwsConfigurationError(
-                "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret key"
-            )
-        own = config(read_timeout, attempts)
-        made = session.create_client(service, region(), config=own)
-        endpoint = made.meta.endpoint_url
-        if is_loopback(endpoint) and get_environ_proxies(endpoint):
-            direct = own.merge(Config(proxies={}))
-            made = session.create_client(service, region(), config=direct)
-    except NoRegionError:
-        raise AwsConfigurationError("no AWS region: set AWS_DEFAULT_REGION") from None
-    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
-        raise AwsConfigurationError(f"AWS settings: {error}") from error
+    session = Session()
+    session.register_component("data_loader", _models())
+    if session.get_credentials() is None:
+        raise NoCredentialsError
+    own = config(read_timeout, attempts)
+    made = session.create_client(service, region(), config=own)
+    endpoint = made.meta.endpoint_url
+    if is_loopback(endpoint) and get_environ_proxies(endpoint):
+        direct = own.merge(Config(proxies={}))
+        made = session.create_client(service, region(), config=direct)
     return made
 
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from adapters.aws.client import AwsConfigurationError, is_amazon, region
+from adapters.aws.client import is_amazon, region
 from adapters.clock import clock_difference
 from operations.doctor.emulator import find_emulator
 from worker.cli_errors import is_denial, is_refusal
@@ -29,7 +29,7 @@ def configuration(aws: Aws) -> Checks:
     """Check region, credentials and endpoints, without a call."""
     try:
         clients = (aws.sqs, aws.sns, aws.dynamodb)
-    except (CliError, AwsConfigurationError) as error:
+    except (CliError, BotoCoreError, ValueError) as error:
         yield error_finding("AWS settings", error)
         return False
     yield ok("region", f"{aws.sqs.meta.region_name}{'' if region() else ', from the profile'}")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from botocore import exceptions as sdk
 
-from adapters.aws.client import AwsConfigurationError
 from adapters.errors import ProvisioningRefusedError, ResourceMismatchError
 from application.ports import StoreUnavailableError
 from worker.cli_errors import explain
@@ -63,8 +62,7 @@ def test_provision_is_not_recommended_in_production(monkeypatch: pytest.MonkeyPa
         (answer("AccessDeniedException", "Query"), "does not allow Query", "role"),
         (answer("InternalError", "Query"), "answered Query with InternalError", "try again"),
         (SettingsError("USER_WORKER_ENV: wrong"), "USER_WORKER_ENV", "environment variable"),
-        (AwsConfigurationError("no AWS region: set AWS_DEFAULT_REGION"), "no AWS region", "set"),
-        (AwsConfigurationError("no AWS credentials: set X"), "credentials", "LocalStack"),
+        (ValueError("Port could not be cast to integer value as 'x'"), "AWS_ENDPOINT_URL", "http"),
         (ResourceMismatchError("queue", "c", "FifoQueue"), "different FifoQueue", "delete it"),
         (ProvisioningRefusedError("not in production: deploy"), "production", "deploy"),
         (StoreUnavailableError("reads: throttled"), "throttled", "try again"),

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import NoCredentialsError
 from celery.concurrency.prefork import TaskPool as Prefork
 from celery.concurrency.solo import TaskPool as Solo
 from celery.concurrency.thread import TaskPool as Threads
 
-from adapters.aws.client import AwsConfigurationError
 from adapters.dynamodb.repository import DynamoDBUserRepository
 from adapters.errors import ResourceMismatchError
 from adapters.memory import MemoryEventPublisher, MemoryOutbox, MemoryStore, MemoryUserRepository
@@ -75,7 +75,7 @@ def test_what_cannot_be_made_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
         raise ResourceMismatchError("queue", "user-commands", "VisibilityTimeout")
 
     monkeypatch.setattr(bootstrap, "provision", refuse)
-    with pytest.raises(bootstrap.NotReadyError, match=r"queue user-commands .* VisibilityTimeout"):
+    with pytest.raises(ResourceMismatchError, match=r"queue user-commands .* VisibilityTimeout"):
         bootstrap.provision_for_development(Settings())
 
 
@@ -134,7 +134,7 @@ def test_a_child_that_cannot_create_its_clients_counts_as_an_unavailable_store(
     """Its messages are retried with one delay, as groups require; the breaker gets a report."""
 
     def without_credentials() -> bootstrap.Worker:
-        raise AwsConfigurationError("no AWS credentials")
+        raise NoCredentialsError
 
     monkeypatch.setattr(bootstrap, "worker", without_credentials)
     settled = bootstrap.handle_batch([message("a"), message("b", receives=4)])
@@ -176,7 +176,7 @@ def test_a_relay_that_cannot_be_made_yet_is_started_later(
     started, connected = threading.Event(), threading.Event()
     relay = SimpleNamespace(start=started.set)
     settings = SimpleNamespace(queues=("q",), repository="memory")
-    failures = [AwsConfigurationError("no AWS credentials"), OSError("of the metadata service")]
+    failures = [NoCredentialsError(), OSError("of the metadata service")]
 
     def worker() -> Any:
         if failures:
