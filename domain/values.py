@@ -75,20 +75,13 @@ _IMPORTED_FORMS = (
         (20, 32, 16),
         "scrypt needs ln from 14, r from 8 and p from 1, and at most 2^ln * r * p = 2^23",
     ),
-    (  # the form of passlib, and that of PHC with i= and perhaps the length
+    (  # the forms of passlib, of PHC with i= and perhaps the length, and of Django
         re.compile(
             rf"\$pbkdf2-sha(?:256\${_ITERATIONS}\${_SALT}\${_HASH_32}"
             rf"|512\${_ITERATIONS}\${_SALT}\${_HASH_64}"
-            rf"|(?:256|512)\$i={_ITERATIONS}(?:,l=\d{{1,3}})?\${_SALT}\${_base64('./+', 43, 86)})",
+            rf"|(?:256|512)\$i={_ITERATIONS}(?:,l=\d{{1,3}})?\${_SALT}\${_base64('./+', 43, 86)})"
+            rf"|pbkdf2_sha256\${_ITERATIONS}\$[A-Za-z0-9]{{1,64}}\$[+/A-Za-z0-9]{{43}}=",
             re.ASCII,
-        ),
-        (10_000,),
-        (10_000_000,),
-        "PBKDF2 needs from 10000 to 10000000 iterations",
-    ),
-    (  # the form of Django
-        re.compile(
-            rf"pbkdf2_sha256\${_ITERATIONS}\$[A-Za-z0-9]{{1,64}}\$[+/A-Za-z0-9]{{43}}=", re.ASCII
         ),
         (10_000,),
         (10_000_000,),

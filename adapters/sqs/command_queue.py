@@ -136,10 +136,7 @@ class SqsCommandQueue(CommandQueue):
     def receive(
         self, max_messages: int, wait_seconds: int, visibility_timeout: int | None = None
     ) -> Sequence[RawMessage]:
-        """Wait up to `wait_seconds` (0-20) for messages; return up to `max_messages` (1-10).
-
-        They are invisible to others for `visibility_timeout` seconds, or the queue's own timeout.
-        """
+        """See the port; without a visibility timeout, that of the queue applies."""
         visibility = {} if visibility_timeout is None else {"VisibilityTimeout": visibility_timeout}
         started = time_ns()
         answer = self._call(
@@ -157,16 +154,12 @@ class SqsCommandQueue(CommandQueue):
         return [_message(row, now, trace) for row in rows]
 
     def delete(self, receipts: Sequence[str]) -> Failures:
-        """Delete messages; return the receipts that failed with their codes.
-
-        Raises:
-            SqsError: all failed, and no call was answered.
-        """
+        """See the port. As the next three, raises `SqsError` if all failed without an answer."""
         entries = {receipt: {"ReceiptHandle": receipt} for receipt in receipts}
         return _codes(entries, self._send("delete_message_batch", self._name, entries))
 
     def change_visibility(self, changes: Sequence[tuple[str, int]]) -> Failures:
-        """Make messages visible after the given seconds; return and raise as `delete`."""
+        """See the port."""
         entries = {
             receipt: {"ReceiptHandle": receipt, "VisibilityTimeout": seconds}
             for receipt, seconds in changes
@@ -174,11 +167,11 @@ class SqsCommandQueue(CommandQueue):
         return _codes(entries, self._send("change_message_visibility_batch", self._name, entries))
 
     def quarantine(self, letters: Sequence[DeadLetterMessage]) -> Failures:
-        """Send messages unchanged to the quarantine queue; return and raise as `delete`."""
+        """See the port."""
         return self._send_letters(self._quarantine_queue, render_original, letters)
 
     def dead_letter(self, letters: Sequence[DeadLetterMessage]) -> Failures:
-        """Send messages to the dead-letter queue with the reason; return and raise as `delete`."""
+        """See the port."""
         failures = self._send_letters(self._dead_letter_queue, render_letter, letters)
         self._observer.dead_lettered(
             Counter(each.reason.code for each in letters if each.message.receipt not in failures)

@@ -14,21 +14,16 @@ EXAMPLE_SOURCE: Final = "/signup"
 _TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def annotated(schema: dict[str, Any], description: str, example: Any) -> dict[str, Any]:
-    """Return a JSON Schema with a description and an example."""
-    return {"description": description, **schema, "examples": [example]}
-
-
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What an attribute means, and a valid value."""
+    """What an attribute or a field means, and a valid value."""
 
     text: str
     example: Any
 
     def annotate(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Return the attribute's schema with its description and example."""
-        return annotated(schema, self.text, self.example)
+        """Return a JSON Schema with the description and the example."""
+        return {"description": self.text, **schema, "examples": [self.example]}
 
 
 COMMAND_ATTRIBUTES: Final = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from application.messages.attributes import ATTRIBUTES, JSON_TYPE, SPEC_VERSION, attributes_adapter
-from application.messages.descriptions import COMMAND_ATTRIBUTES, EVENT_ATTRIBUTES, annotated
+from application.messages.descriptions import COMMAND_ATTRIBUTES, EVENT_ATTRIBUTES, Description
 from application.messages.events import SEQUENCE_DIGITS, SOURCE
 from application.messages.fields import data_adapter
 from application.messages.samples import (
@@ -114,8 +114,8 @@ def _command_data(command: type[Command]) -> dict[str, Any]:
     data: dict[str, Any] = _untitled(data_adapter(command).json_schema())
     for field in fields_of(command):
         schema = _untitled(data["properties"][field.name])
-        rule = field.rule
-        data["properties"][field.name] = annotated(schema, rule.description, rule.example)
+        described = Description(field.rule.description, field.rule.example)
+        data["properties"][field.name] = described.annotate(schema)
     if command.needs_a_field:
         data["minProperties"] = 1
     return data
@@ -144,5 +144,5 @@ def _event_data(event: type[Event]) -> dict[str, Any]:
         if field.nullable:
             schema = {"anyOf": [schema, {"type": "null"}]}
         text = rule.description + (_PERSONAL if field.personal else "")
-        properties[field.name] = annotated(schema, text, rule.example)
+        properties[field.name] = Description(text, rule.example).annotate(schema)
     return {"type": "object", "properties": properties, "required": list(properties)}
