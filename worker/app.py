@@ -93,9 +93,8 @@ def ignore_stop_signals_in_children(**_: Any) -> None:
     pool this process is the parent, which must handle the signals.
     """
     if current_process().name != "MainProcess":
-        for name in ("SIGTERM", "SIGHUP"):
-            if number := getattr(signal, name, None):
-                signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _app_from_environment() -> Celery:

@@ -40,8 +40,7 @@ class Worker(CeleryProgram):
 
     def install_platform_tweaks(self, worker: Any) -> None:
         """Install the signal handlers."""
-        hangup = getattr(signal, "SIGHUP", None)
-        ignored = hangup is not None and signal.getsignal(hangup) is signal.SIG_IGN
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         super().install_platform_tweaks(worker)
-        if hangup is not None:
-            signal.signal(hangup, signal.SIG_IGN if ignored else signal.getsignal(signal.SIGTERM))
+        handler = signal.SIG_IGN if ignored else signal.getsignal(signal.SIGTERM)
+        signal.signal(signal.SIGHUP, handler)

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 PATIENCE: Final = 5.0
 """Seconds for which a line waits for a reader that reads nothing."""
-ATOMIC: Final = getattr(select, "PIPE_BUF", 512)
+ATOMIC: Final = select.PIPE_BUF
 """Bytes that a pipe writes atomically; it counts as writable if it has room for this many."""
 STDOUT: Final = 1
 STDERR: Final = 2
@@ -38,9 +38,8 @@ class LogStreamHandler(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._may_block = hasattr(select, "poll") and (
-            _is_pipe(descriptor) or _is_socket(descriptor)
-        )
+        mode = _mode(descriptor)
+        self._may_block = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
         self._blocked_since: float | None = None
         self._dropped = 0
         self._broken_off = False
@@ -134,26 +133,20 @@ def unblock_standard_streams() -> None:
     left unchanged.
     """
     for descriptor in (STDOUT, STDERR):
+        mode = _mode(descriptor)
         with contextlib.suppress(OSError):
-            if _is_socket(descriptor):
+            if stat.S_ISSOCK(mode):
                 os.set_blocking(descriptor, False)
-            elif _is_pipe(descriptor):
+            elif stat.S_ISFIFO(mode):
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
                 opened = os.open(f"/proc/self/fd/{descriptor}", flags)
                 os.dup2(opened, descriptor)
                 os.close(opened)
 
 
-def _is_pipe(descriptor: int) -> bool:
-    return _has_mode(descriptor, stat.S_ISFIFO)
-
-
-def _is_socket(descriptor: int) -> bool:
-    return _has_mode(descriptor, stat.S_ISSOCK)
-
-
-def _has_mode(descriptor: int, test: Any) -> bool:
+def _mode(descriptor: int) -> int:
+    """Return the type of a descriptor's file, as `stat` tests it; 0 for a closed one."""
     try:
-        return bool(test(os.fstat(descriptor).st_mode))
+        return os.fstat(descriptor).st_mode
     except OSError:
-        return False
+        return 0

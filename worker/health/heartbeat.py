@@ -61,9 +61,8 @@ def directory() -> Path:
     Raises:
         HeartbeatError: no temporary directory is writable.
     """
-    user = os.getuid() if hasattr(os, "getuid") else "all"
     try:
-        return Path(tempfile.gettempdir()) / f"user-worker-{user}"
+        return Path(tempfile.gettempdir()) / f"user-worker-{os.getuid()}"
     except OSError as error:
         raise HeartbeatError("no temporary directory is writable; set TMPDIR") from error
 
@@ -120,8 +119,7 @@ def _make(folder: Path) -> None:
         found = folder.lstat()
     except OSError as error:
         raise HeartbeatError(f"no directory for the heartbeat: {error.strerror}") from error
-    ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
-    if not stat.S_ISDIR(found.st_mode) or not ours:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise HeartbeatError(f"{folder} is not a directory of this user")
 
 
@@ -143,12 +141,10 @@ def _is_gone(pid: int) -> bool:
     """Return True if a process has ended. Our own id: the file is of an earlier process."""
     if pid == os.getpid():
         return True
-    if os.name != "posix":
-        return False  # os.kill would end the process there
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return True
     except PermissionError:
-        return False
+        pass
     return False
