@@ -128,13 +128,19 @@ def _files(folder: Path) -> Iterator[tuple[Path, Heartbeat | None]]:
     for path in folder.glob(f"*{_SUFFIX}"):
         try:
             fields = json.loads(path.read_bytes())
-            beat = Heartbeat(
-                int(fields["pid"]), time.monotonic() - float(fields["at"]), Report.parse(fields)
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            yield path, None
-        else:
-            yield path, beat
+        except (OSError, ValueError):
+            fields = None
+        match fields:
+            case {
+                "pid": int(pid),
+                "at": int() | float() as at,
+                "not_live": list(not_live),
+                "not_ready": list(not_ready),
+            }:
+                report = Report(tuple(map(str, not_live)), tuple(map(str, not_ready)))
+                yield path, Heartbeat(pid, time.monotonic() - at, report)
+            case _:
+                yield path, None
 
 
 def _is_gone(pid: int) -> bool:

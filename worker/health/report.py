@@ -1,10 +1,8 @@
-"""A worker's health report and its JSON form."""
+"""A worker's health report."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +26,3 @@ class Report:
     def reasons(self) -> tuple[str, ...]:
         """Why the worker is not ready; a worker that is not live is not ready either."""
         return self.not_live + self.not_ready
-
-    def render(self) -> str:
-        """Return the report as one line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def parse(cls, fields: Any) -> Self:
-        """Parse the decoded JSON of a report.
-
-        Raises:
-            ValueError: it is not a report.
-        """
-        try:
-            reasons = fields["not_live"], fields["not_ready"]
-        except (KeyError, TypeError):
-            raise ValueError("not a report of a worker's health") from None
-        if not all(isinstance(each, list) for each in reasons):
-            raise ValueError("not a report of a worker's health")
-        return cls(*(tuple(map(str, each)) for each in reasons))

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -45,9 +46,19 @@ def beat(folder: Path, pid: int, *, age: float = 0.0, report: Report = SICK) -> 
     """Write the heartbeat of a process."""
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{pid}.json"
-    reported = json.loads(report.render())
-    path.write_text(json.dumps({"pid": pid, "at": time.monotonic() - age, **reported}))
+    path.write_text(json.dumps({"pid": pid, "at": time.monotonic() - age, **asdict(report)}))
     return path
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "null", '{"pid": 1, "at": 0, "not_live": "x", "not_ready": []}', "3"]
+)
+def test_an_invalid_report_is_refused(folder: Path, other: int, text: str) -> None:
+    """The file of another program is not taken for a healthy worker."""
+    path = beat(folder, other)
+    assert [each.report for each in heartbeats(folder)] == [SICK]
+    path.write_text(text)
+    assert heartbeats(folder) == []
 
 
 def test_what_is_written_is_read_by_another_process(folder: Path) -> None:
