@@ -234,11 +234,6 @@ class Settings(BaseSettings):
             )
 
     @property
-    def fifo(self) -> bool:
-        """Whether the command queue is FIFO."""
-        return self.command_queue.endswith(FIFO_SUFFIX)
-
-    @property
     def hash_key_ring(self) -> KeyRing:
         """The keys of stored hashes; outside prod a fixed one if none is set.
 

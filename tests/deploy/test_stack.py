@@ -17,6 +17,7 @@ from adapters.dynamodb.provision import expires_by, table_differences
 from adapters.dynamodb.table import REFRESH_TOKEN_INDEX, TTL_ATTRIBUTE
 from adapters.provision import provision, queue_attributes, queue_differences
 from application.permissions_file import parse_permissions
+from application.queue_port import FIFO_SUFFIX
 from operations.queue_template import render_template
 from scripts.access_template import ROLES, logical_id
 from tests.builders import ALLOW_ALL, HASH_KEY
@@ -86,7 +87,7 @@ def additional_queue_arns(account: Account, settings: Settings) -> str:
 
 def queues_template(settings: Settings) -> str:
     """Return the template of deploy/permissions.toml, for FIFO queues if the settings have them."""
-    if not settings.fifo:
+    if not settings.command_queue.endswith(FIFO_SUFFIX):
         return (DEPLOY / "queues.yaml").read_text()
     text = (DEPLOY / "permissions.toml").read_text()
     text = re.sub(r'"(user-commands[a-z-]*)"', r'"\1.fifo"', text)
@@ -147,7 +148,7 @@ def only_in_production(pair: Pair, name: str) -> dict[str, Any]:
                 },
             }
         )
-    if pair.settings.fifo:  # high throughput
+    if pair.settings.command_queue.endswith(FIFO_SUFFIX):  # high throughput
         more |= {"DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
     if name == pair.settings.dead_letter_queue:
         first = (pair.settings.command_queue, pair.settings.priority_queue)
@@ -222,7 +223,7 @@ def test_the_template_makes_the_topics_of_development(pair: Pair, setting: str) 
     }.items():
         denied = {"Sid": sid, "Effect": "Deny", "Principal": "*", "Action": "sns:Subscribe"}
         policy["Statement"].append(denied | {"Resource": arn, "Condition": condition})
-    if pair.settings.fifo:  # high throughput
+    if pair.settings.command_queue.endswith(FIFO_SUFFIX):  # high throughput
         more["FifoThroughputScope"] = "MessageGroup"
     assert ours == theirs | more
 
@@ -379,7 +380,7 @@ def test_the_policies_are_made_with_the_names_of_the_stack(pair: Pair, restored:
             "SUBSCRIBER": "crm-",
             "RESTORED": "none",
         }
-        if pair.settings.fifo:
+        if pair.settings.command_queue.endswith(FIFO_SUFFIX):
             places |= {
                 f'{name}"': f'{name}.fifo"'
                 for name in (

@@ -196,15 +196,14 @@ def test_no_key_is_shown_with_the_settings() -> None:
     assert not any(key in shown for key in SECRET_KEYS)
 
 
-def test_fifo_is_seen_in_the_names() -> None:
-    """The priority queue is named first."""
+def test_the_priority_queue_is_served_first() -> None:
+    """All queues may be FIFO."""
     settings = Settings(
         command_queue="c.fifo",
         dead_letter_queue="d.fifo",
         quarantine_queue="q.fifo",
         priority_queue="urgent.fifo",
     )
-    assert settings.fifo
     assert settings.queues == ("urgent.fifo", "c.fifo")
 
 
