@@ -7,7 +7,6 @@ import csv
 import json
 import os
 import stat
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,8 +66,6 @@ class RowFile:
             self._stream.flush()
             if self._partial is not None:
                 os.fsync(self._stream.fileno())
-                if sys.platform == "win32":  # which does not rename an open file
-                    self._stream.close()
                 self._partial.replace(self._path)
             self.completed = True
         except OSError as error:
@@ -129,8 +126,7 @@ def _open_partial(path: Path, option: str) -> int:
                 f"another import is writing the file of {option}", "wait until it ends"
             )
         os.ftruncate(descriptor, 0)
-        if sys.platform != "win32":
-            os.fchmod(descriptor, OWNER_ONLY)
+        os.fchmod(descriptor, OWNER_ONLY)
         on_error.pop_all()
     return descriptor
 
