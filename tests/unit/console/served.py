@@ -17,6 +17,7 @@ import pytest
 from adapters.clock import SystemClock
 from adapters.dynamodb import DynamoDBUserRepository
 from adapters.memory import MemoryEventPublisher
+from adapters.provision import provision
 from application.batch import BatchHandler, Ports
 from application.batch_policy import BatchPolicy
 from application.disposition import Ack, ReceivedMessage
@@ -25,8 +26,8 @@ from application.messages.commands import command_data
 from console.access import Access, accepted_hosts
 from console.app import Console, build
 from domain.commands import Command
-from operations.provision import provision_resources
 from tests.unit.cli.dlq_world import mocked
+from worker.bootstrap import resources
 from worker.connections import Aws
 from worker.settings import load_settings
 
@@ -123,7 +124,8 @@ def provisioned() -> Iterator[None]:
     """Run an AWS with the worker's resources."""
     with mocked(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("USER_WORKER_ENV", "dev")
-        provision_resources(Aws(load_settings()))
+        aws = Aws(load_settings())
+        provision(resources(aws.settings), aws.dynamodb, aws.sqs, aws.sns)
         yield
 
 
