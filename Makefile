@@ -7,12 +7,13 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# twice the cores: much of the end-to-end tests is waiting; each test process has its own AWS
-WORKERS ?= 4
+# four times the cores: much of the end-to-end tests is waiting; each test process has its own AWS
+WORKERS ?= 8
 ARGS ?=
 LOCALSTACK_URL := http://127.0.0.1:4566
 
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+# tests/conftest.py puts slow tests first, which xdist must not reorder
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 # --- the two commands ----------------------------------------------------------------------
 

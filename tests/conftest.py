@@ -293,11 +293,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Skip tests that need AWS's own DynamoDB if it is unavailable, and mark tests of AWS.
 
     Every test with the fixture `aws_endpoint` gets the marker `aws`, and so runs against LocalStack
-    too. If several processes share the tests, slow ones start first, so that none is left for the
-    end, when the other processes are idle.
+    too. If several processes share the tests, slow ones start first and then groups, so that none
+    is left for the end, when the other processes are idle.
     """
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+        items.sort(key=_turn)
     for item in items:
         if "aws_endpoint" in getattr(item, "fixturenames", ()):
             item.add_marker("aws")
@@ -307,6 +307,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(
                 pytest.mark.skip(reason="needs AWS's own DynamoDB: make test-localstack")
             )
+
+
+def _turn(item: pytest.Item) -> int:
+    """Return the place of a test in the order: slow tests, groups, and the others."""
+    if item.get_closest_marker("slow"):
+        return 0
+    return 1 if item.get_closest_marker("xdist_group") else 2
 
 
 # --- the network ---------------------------------------------------------------------------

@@ -186,6 +186,7 @@ def test_a_password_in_clear_is_nowhere_afterwards(running: tuple[System, Worker
         assert form not in worker.log
 
 
+@pytest.mark.slow
 def test_an_unknown_type_is_retried_and_dead_lettered_at_its_last_receive(
     system: System,
 ) -> None:

@@ -26,6 +26,7 @@ from tests.unit.clients.test_client_items import OLDER
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.embedded,
+    pytest.mark.slow,
     pytest.mark.timeout(240),
     pytest.mark.xdist_group("typescript"),  # one process compiles the client
 ]

@@ -250,6 +250,8 @@ LAPSES: dict[str, Race] = {
 }
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # its threads take turns, which takes minutes on a busy machine
 @pytest.mark.parametrize("name", LAPSES)
 def test_a_batch_that_comes_to_a_second_worker_too_keeps_its_order(name: str) -> None:
     """Its visibility timeout expires while the first worker handles it, without visible effect.
