@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import ipaddress
 import socket
 import ssl
@@ -26,7 +27,8 @@ from botocore.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
-from botocore.httpsession import URLLib3Session
+from botocore.httpsession import ProxyConfiguration, URLLib3Session
+from botocore.utils import get_environ_proxies
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -43,6 +45,7 @@ HEADERS: Final = {
     "Authorization": b"AWS4 x",
     "Content-Length": "2",
 }
+AMAZON: Final = "https://dynamodb.us-east-1.amazonaws.com/"
 READ_TIMEOUT: Final = 0.3
 """Seconds; only tests that expect the timeout wait for it."""
 
@@ -183,6 +186,7 @@ ANSWERS: Final[dict[str, bytes]] = {
     b"Length: 1\r\n\r\n{}",
     "spaces around a value": plain(b"{}", b"x-amzn-requestid:   ab  "),
     "a header of Latin letters": plain(b"{}", b"x-name: Zo\xeb"),
+    "a header twice": plain(b"{}", b"x-name: a", b"X-Name: b"),
     "a large body": plain(b"x" * 300_000),
     "half of the head": b"HTTP/1.1 200 OK\r\nContent-",
     "a compressed body": plain(b"\x1f\x8b..", b"Content-Encoding: gzip"),
@@ -235,6 +239,36 @@ def test_an_answer_that_is_cut_off_is_no_answer() -> None:
     cut = plain(b"{}").replace(b": 2", b": 100") + b" close"
     with Server(lambda _: cut).running() as server, pytest.raises(ConnectionClosedError):
         own(server.url()).send(request_to(server.url()))
+
+
+@pytest.mark.parametrize("size", [10, 4_000_000])
+def test_an_answer_is_read_although_the_request_was_not(size: int) -> None:
+    """A server may refuse a large request and close before it has read the body."""
+
+    def refuse(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                with listening.accept()[0] as connection:
+                    connection.recv(100)
+                    connection.sendall(plain(b"large").replace(b"200 OK", b"413 Too Large"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=refuse, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        request, sender, session = request_to(url, b"x" * size), own(url), URLLib3Session()
+        answers = [seen(each.send(request)) for each in (sender, sender, session, session)]
+        listening.shutdown(socket.SHUT_RDWR)
+    assert answers == [(413, {"content-length": "5"}, b"large")] * 4
+
+
+def test_a_failed_connection_is_closed_while_its_error_is_kept() -> None:
+    """An error in a log or a queue of retries keeps no file descriptor."""
+    with Server(lambda _: plain(b"{}")[:-1]).running() as server:
+        with pytest.raises(ReadTimeoutError) as kept:
+            own(server.url()).send(request_to(server.url()))
+        server.sockets[0].settimeout(5)
+        assert server.sockets[0].recv(1) == b""
+    assert kept.value.__cause__ is not None
 
 
 def test_a_silent_server_is_a_timeout_of_reading() -> None:
@@ -331,6 +365,17 @@ def test_an_answer_that_came_unasked_is_given_to_no_request() -> None:
             assert sender.send(request_to(server.url())).content == b"mine"
 
 
+def test_an_answer_after_early_hints_is_given_to_no_other_request() -> None:
+    """Status 103 ends a call, as for botocore; the answer that follows it is not read."""
+    with Server(lambda _: OK).running() as server:
+        sender = own(server.url())
+        server.answer = lambda _: b"HTTP/1.1 103 Early Hints\r\nx-Length: 0\r\n\r\n"
+        assert sender.send(request_to(server.url())).status_code == 103
+        server.answer = lambda _: OK
+        assert sender.send(request_to(server.url())).content == b"{}"
+    assert len(server.sockets) == 2
+
+
 def test_botocore_retries_a_connection_that_ends_during_the_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -354,6 +399,32 @@ def test_a_host_that_refuses_is_botocores_error() -> None:
     url = f"http://127.0.0.1:{port}/"
     with pytest.raises(EndpointConnectionError):
         own(url).send(request_to(url))
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://[::1]/", ("::1", 80)),
+        ("https://[::1]/", ("::1", 443)),
+        ("https://[::1]:8443/", ("::1", 8443)),
+        ("http://LocalHost/", ("localhost", 80)),
+        (AMAZON, ("dynamodb.us-east-1.amazonaws.com", 443)),
+    ],
+)
+def test_the_host_and_port_are_those_of_the_url(
+    monkeypatch: pytest.MonkeyPatch, url: str, address: tuple[str, int]
+) -> None:
+    """Without a port, that of the scheme."""
+    addresses = []
+
+    def connect(address: tuple[str, int], *_: object) -> socket.socket:
+        addresses.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(EndpointConnectionError):
+        own(url).send(request_to(url))
+    assert addresses == [address]
 
 
 def test_a_host_that_does_not_answer_is_a_timeout_of_connecting(
@@ -435,6 +506,20 @@ def test_requests_are_encrypted(
     assert len(secure.sockets) == 2  # one connection, in clear text and encrypted
 
 
+def test_a_decrypted_answer_that_came_unasked_is_given_to_no_request(
+    monkeypatch: pytest.MonkeyPatch, authority: Path, secure: Server
+) -> None:
+    """It is in the memory of TLS, so the socket itself is not readable."""
+    trusting(monkeypatch, authority)
+    sender = own(secure.url("https"))
+    head = len(plain(b"x" * 8000)) - 8000
+    unread = plain(b"x" * (io.DEFAULT_BUFFER_SIZE - head))  # what is read from TLS at once
+    secure.answer = lambda _: unread + plain(b"other")
+    sender.send(request_to(secure.url("https")))
+    secure.answer = lambda _: plain(b"mine")
+    assert sender.send(request_to(secure.url("https"))).content == b"mine"
+
+
 def test_an_unknown_authority_is_refused(secure: Server) -> None:
     """Nothing is sent: the authorities are botocore's."""
     with pytest.raises(SSLError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -474,8 +559,6 @@ def test_the_context_checks_certificates() -> None:
 
 # --- what is left to botocore --------------------------------------------------------------
 
-AMAZON: Final = "https://dynamodb.us-east-1.amazonaws.com/"
-
 
 @pytest.mark.parametrize(
     ("variable", "value", "url"),
@@ -483,7 +566,6 @@ AMAZON: Final = "https://dynamodb.us-east-1.amazonaws.com/"
         ("HTTPS_PROXY", "http://proxy:3128", AMAZON),
         ("https_proxy", "http://proxy:3128", AMAZON),
         ("HTTP_PROXY", "http://proxy:3128", "http://10.0.0.1:4566/"),
-        ("ALL_PROXY", "http://proxy:3128", AMAZON),
         ("AWS_CA_BUNDLE", "/etc/ssl/own.pem", AMAZON),
         ("REQUESTS_CA_BUNDLE", "/etc/ssl/own.pem", AMAZON),
     ],
@@ -495,6 +577,21 @@ def test_special_connections_are_left_to_botocore(
     assert connections_to(url, config()) is not None
     monkeypatch.setenv(variable, value)
     assert connections_to(url, config()) is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("NO_PROXY", "10.0.0.0/8"), ("HTTP_PROXY", "http://proxy:3128"), ("ALL_PROXY", "http://p:1")],
+)
+def test_a_variable_that_sets_no_proxy_for_the_url_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """An HTTP proxy is not for `https`, and botocore does not read ALL_PROXY."""
+    monkeypatch.setenv(variable, value)
+    proxies = get_environ_proxies(AMAZON)
+    assert proxies
+    assert ProxyConfiguration(proxies).proxy_url_for(AMAZON) is None
+    assert connections_to(AMAZON, config()) is not None
 
 
 def test_a_ca_bundle_of_the_configuration_file_is_left_to_botocore(

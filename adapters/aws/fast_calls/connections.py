@@ -12,8 +12,16 @@ import ssl
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import (
+    HTTP_PORT,
+    HTTPS_PORT,
+    HTTPConnection,
+    HTTPException,
+    HTTPResponse,
+    HTTPSConnection,
+)
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -34,6 +42,8 @@ from urllib3.util import wait_for_read
 Connect = Callable[[], HTTPConnection]
 CA_BUNDLE: Final = "REQUESTS_CA_BUNDLE"
 """The variable that botocore reads besides its own setting `ca_bundle`."""
+FIRST_FINAL: Final = 200
+"""The lowest status code of an answer that no other answer to the same request follows."""
 
 
 class Connections:
@@ -63,21 +73,23 @@ class Connections:
         url: str = request.url
         connection = self._take_idle() or self._open(url)
         try:
-            connection.sock.sendall(_render(request))  # in one piece: each costs a system call
-            response = HTTPResponse(connection.sock, method="POST")
-            response.begin()
-            content = response.read()
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered first
+                connection.sock.sendall(_render(request))  # in one piece: each costs a system call
+            # The block ends the response's use of the socket, which otherwise delays its closing.
+            with HTTPResponse(connection.sock, method="POST") as response:
+                response.begin()
+                content = response.read()
         except BaseException as error:
             connection.close()
             if isinstance(error, Exception):
                 raise _no_answer(error, url, request) from error
             raise
-        if response.will_close or len(self._idle) >= self._limit:
+        is_last = response.status < FIRST_FINAL or response.will_close
+        if is_last or len(self._idle) >= self._limit:
             connection.close()
         else:
             self._idle.append(connection)
-        headers: Any = response.getheaders()
-        return AWSResponse(url, response.status, headers, _Content(content))
+        return AWSResponse(url, response.status, _joined(response), _Content(content))
 
     def _take_idle(self) -> HTTPConnection | None:
         """Return an idle connection that the server has not closed, the last used one first."""
@@ -86,7 +98,7 @@ class Connections:
                 connection = self._idle.pop()
             except IndexError:
                 return None
-            if not wait_for_read(connection.sock, timeout=0):
+            if not _is_readable(connection.sock):
                 return connection
             connection.close()  # what can be read between two answers is the end, or an error
 
@@ -104,9 +116,25 @@ class Connections:
         return connection
 
 
+def _is_readable(sock: socket.socket) -> bool:
+    """Return True if a read would return at once: with data, decrypted data, or the end."""
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return True
+    return wait_for_read(sock, timeout=0)
+
+
 def _close(idle: Iterable[HTTPConnection]) -> None:
     for connection in idle:
         connection.close()
+
+
+def _joined(response: HTTPResponse) -> Any:
+    """Return the headers of an answer, with the values of a repeated header joined."""
+    joined: dict[str, str] = {}
+    for name, value in response.getheaders():
+        key = name.lower()
+        joined[key] = f"{joined[key]}, {value}" if key in joined else value
+    return joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +155,22 @@ def connections_to(url: str, config: Any) -> Connections | None:
     """
     parts = urlsplit(url)
     proxies = get_environ_proxies(url) if config.proxies is None else config.proxies
-    if proxies or config.client_cert or parts.hostname is None:
+    if proxies.get(parts.scheme) or config.client_cert or parts.hostname is None:
         return None
     if parts.scheme == "https" and not _has_ca_bundle():
         connect: Connect = functools.partial(
             HTTPSConnection,
             parts.hostname,
-            parts.port,
+            parts.port or HTTPS_PORT,  # given no port, http.client takes the end of `::1` for it
             timeout=config.connect_timeout,
             context=_tls(),
         )
     elif parts.scheme == "http":
         connect = functools.partial(
-            HTTPConnection, parts.hostname, parts.port, timeout=config.connect_timeout
+            HTTPConnection,
+            parts.hostname,
+            parts.port or HTTP_PORT,
+            timeout=config.connect_timeout,
         )
     else:
         return None
