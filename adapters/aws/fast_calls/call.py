@@ -13,6 +13,7 @@ from uuid import uuid4
 from zlib import crc32
 
 from botocore.awsrequest import AWSPreparedRequest
+from botocore.exceptions import BotoCoreError
 from botocore.hooks import first_non_none_response
 from urllib3.response import BaseHTTPResponse
 
@@ -254,7 +255,7 @@ class _DirectCall:
                 return None
             same = read == _comparable(answer)
             route = _route(self._recorder, body) if same else None
-        except UNEXPECTED:  # anything unexpected is left to botocore
+        except (*UNEXPECTED, OSError, BotoCoreError):  # the call itself was successful
             route = None
         if route is None:
             self._learning_calls += 1

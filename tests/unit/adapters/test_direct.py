@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -25,7 +26,7 @@ from botocore.exceptions import (
 )
 
 from adapters.aws import client as aws
-from adapters.aws.fast_calls import use_fast_calls
+from adapters.aws.fast_calls import connections, use_fast_calls
 from tests.unit.adapters.scripted_aws import (
     CALLS,
     PUBLISHED,
@@ -207,6 +208,28 @@ def test_credentials_that_cannot_be_renewed_fail_the_call() -> None:
         with pytest.raises(Exception, match="refresh"):
             call(client, "DeleteItem")
     assert len(sent.requests) == 2
+
+
+@pytest.mark.parametrize("unreadable", ["configuration", "authorities"])
+def test_a_file_that_became_unreadable_fails_no_successful_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unreadable: str
+) -> None:
+    """The calls are left to botocore, which read the file before."""
+    for name in ("HTTPS_PROXY", "https_proxy", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / "config"
+    file.touch()
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    client = direct("DeleteItem")
+    if unreadable == "configuration":
+        file.write_text("[default")
+    else:
+        monkeypatch.setattr(connections, "get_cert_path", lambda verify: tmp_path / str(verify))
+        connections._tls.cache_clear()
+    with scripted_aws("DeleteItem"), counting_botocores(client) as botocores:
+        call(client, "DeleteItem")
+        call(client, "DeleteItem")
+    assert len(botocores) == 2
 
 
 # --- answers -------------------------------------------------------------------------------
