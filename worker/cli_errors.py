@@ -112,13 +112,12 @@ def explain(error: BaseException) -> CliError | None:
 
 def is_denial(error: BaseException) -> bool:
     """Return True if AWS knows the caller and denies the operation."""
-    return any(isinstance(e, sdk.ClientError) and error_code(e) in _DENIED for e in _causes(error))
+    return _has_code(error, _DENIED)
 
 
 def is_refusal(error: BaseException) -> bool:
     """Return True if AWS refuses the caller, so that a retry cannot succeed."""
-    causes = _causes(error)
-    return any(isinstance(e, sdk.ClientError) and error_code(e) in _REFUSALS for e in causes)
+    return _has_code(error, _REFUSALS)
 
 
 def explain_system_error(error: Exception) -> CliError | None:
@@ -174,6 +173,11 @@ def exit_if_start_fails(is_starting: Callable[[], bool] = lambda: True) -> Itera
         if known is None:
             raise
         exit_with_error(known)
+
+
+def _has_code(error: BaseException, codes: frozenset[str]) -> bool:
+    causes = _causes(error)
+    return any(isinstance(e, sdk.ClientError) and error_code(e) in codes for e in causes)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -62,11 +62,9 @@ class ShortLines:
 
     def _start(self, event: Mapping[str, Any]) -> str:
         moment = event["timestamp"]
-        return (
-            f"{DIM}{moment}{RESET_ALL}  {event['event']}"
-            if self._colours
-            else (f"{moment}  {event['event']}")
-        )
+        if self._colours:
+            moment = f"{DIM}{moment}{RESET_ALL}"
+        return f"{moment}  {event['event']}"
 
     def _coloured(self, event: Mapping[str, Any], words: str) -> str:
         colour = _COLOURS.get(str(event.get("outcome")), RED)
