@@ -74,8 +74,10 @@ class World:
 
 
 def fragment(text: str) -> ast.Module:
-    """Parse lines of a module, of a class or function, or of a dictionary."""
+    """Parse lines of a module, of a class or function, of a match statement or a dictionary."""
     text = textwrap.dedent(text)
+    if text.startswith("case "):
+        return ast.parse(f"match None:\n{textwrap.indent(text, ' ')}")
     try:
         return ast.parse(text)
     except SyntaxError:
