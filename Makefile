@@ -33,8 +33,8 @@ test: $(INSTALLED) ## Run every test but the trials of isolation on the embedded
 
 .PHONY: test-localstack
 test-localstack: $(INSTALLED) ## Run the tests that depend on AWS against AWS_ENDPOINT_URL (default: LocalStack on port 4566)
-	@# three at a time: LocalStack itself takes more processor time than all of them
-	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 3 -m 'aws and not embedded and not isolation' $(ARGS)
+	@# five at a time: LocalStack itself takes more processor time than all of them
+	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 5 -m 'aws and not embedded and not isolation' $(ARGS)
 
 .PHONY: test-isolation
 test-isolation: $(INSTALLED) ## Try that one bad user, event or queue delays nobody else; at full size with USER_WORKER_TEST_FULL=1
