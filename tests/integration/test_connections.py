@@ -27,7 +27,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
-from botocore.httpsession import ProxyConfiguration, URLLib3Session
+from botocore.httpsession import ProxyConfiguration, URLLib3Session, create_urllib3_context
 from botocore.utils import get_environ_proxies
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -555,6 +555,26 @@ def test_the_context_checks_certificates() -> None:
     assert context.check_hostname
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert context.get_ca_certs()
+
+
+def test_a_certificate_that_botocore_accepts_is_not_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python 3.13 is stricter by default; each fast call would fail, and botocore repeat it."""
+    create = ssl.create_default_context
+
+    def strict(**options: Any) -> ssl.SSLContext:
+        context = create(**options)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+    connections._tls.cache_clear()
+    try:
+        flags = connections._tls().verify_flags
+    finally:
+        connections._tls.cache_clear()
+    assert not (flags ^ create_urllib3_context().verify_flags) & ssl.VERIFY_X509_STRICT
 
 
 # --- what is left to botocore --------------------------------------------------------------
