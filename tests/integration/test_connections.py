@@ -235,7 +235,7 @@ def test_a_broken_answer_is_botocores_error(name: str) -> None:
 
 
 def test_an_answer_that_is_cut_off_is_no_answer() -> None:
-    """Botocore's session returns the part; reading it later fails, or even succeeds."""
+    """Botocore's session returns the part, and the call succeeds if the part can be parsed."""
     cut = plain(b"{}").replace(b": 2", b": 100") + b" close"
     with Server(lambda _: cut).running() as server, pytest.raises(ConnectionClosedError):
         own(server.url()).send(request_to(server.url()))
@@ -272,7 +272,7 @@ def test_a_failed_connection_is_closed_while_its_error_is_kept() -> None:
 
 
 def test_a_silent_server_is_a_timeout_of_reading() -> None:
-    """Also if it becomes silent in the middle of an answer."""
+    """Here in the middle of an answer."""
     with Server(lambda _: plain(b"{}")[:-1]).running() as server:
         sender = own(server.url())
         with pytest.raises(ReadTimeoutError):
@@ -393,7 +393,7 @@ def test_botocore_retries_a_connection_that_ends_during_the_call(
 
 
 def test_a_host_that_refuses_is_botocores_error() -> None:
-    """Also one whose name does not exist, and one that does not answer in time."""
+    """Nothing listens at the port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/"

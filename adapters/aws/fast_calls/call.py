@@ -81,7 +81,7 @@ def use_fast_calls(client: Any) -> None:
 
 
 class Sender(Protocol):
-    """Send a request and return the answer, or raise an error of botocore's."""
+    """Send a request and return the answer, or raise one of botocore's errors."""
 
     def send(self, request: Any) -> Any: ...  # noqa: D102
 
@@ -113,7 +113,7 @@ class _Recorder:
         events.register(f"after-call.{service}", self._called)
 
     def sender(self, url: str) -> Sender:
-        """Return what sends later requests to the URL of the recorded call."""
+        """Return the sender of later requests to the URL of the recorded call."""
         origin = url[: len(url) - len(urlsplit(url).path)]
         if origin not in self._connections:
             self._connections[origin] = connections_to(url, self._config)

@@ -47,14 +47,14 @@ FIRST_FINAL: Final = 200
 
 
 class Connections:
-    """Connections to one host. Thread-safe: each request has a connection for itself."""
+    """Connections to one host. Thread-safe: each request has a connection of its own."""
 
     def __init__(self, connect: Connect, *, read_timeout: float, limit: int) -> None:
-        """Set how to create a connection that is not open yet.
+        """Open no connection yet; requests open them.
 
         Args:
-            connect: creates a connection; its timeout is that of connecting.
-            read_timeout: maximum seconds between two parts of an answer.
+            connect: creates a connection that is not open; its timeout is that of connecting.
+            read_timeout: maximum seconds to send a request, and between two parts of an answer.
             limit: maximum number of idle connections to keep.
         """
         self._connect = connect
@@ -67,14 +67,14 @@ class Connections:
         """Send a POST and return the whole answer, whatever its status.
 
         Raises:
-            BotoCoreError: there is no answer; the class is the one that botocore's own session
-                raises, so that botocore retries or reports it in the same way.
+            BotoCoreError: there is no answer. The class is one that botocore's own session raises,
+                so botocore retries or reports the error in the same way.
         """
         url: str = request.url
         connection = self._take_idle() or self._open(url)
         try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered first
-                connection.sock.sendall(_render(request))  # in one piece: each costs a system call
+            with suppress(BrokenPipeError, ConnectionResetError):  # an answer may be there
+                connection.sock.sendall(_render(request))  # one piece, since each is a system call
             # The block ends the response's use of the socket, which otherwise delays its closing.
             with HTTPResponse(connection.sock, method="POST") as response:
                 response.begin()
@@ -100,7 +100,7 @@ class Connections:
                 return None
             if not _is_readable(connection.sock):
                 return connection
-            connection.close()  # what can be read between two answers is the end, or an error
+            connection.close()  # the server closed it, or sent an answer to no request
 
     def _open(self, url: str) -> HTTPConnection:
         connection = self._connect()
@@ -150,8 +150,8 @@ class _Content:
 def connections_to(url: str, config: Any) -> Connections | None:
     """Return new connections to the host of a URL for a client with this configuration.
 
-    Return None if a request needs more than a plain connection: a proxy, a client certificate or a
-    CA bundle of its own. Such requests are left to botocore's session.
+    Return None if requests to the URL need more than a plain connection: a proxy, a client
+    certificate or a CA bundle. They are left to botocore's session.
     """
     parts = urlsplit(url)
     proxies = get_environ_proxies(url) if config.proxies is None else config.proxies
