@@ -244,13 +244,14 @@ def test_an_answer_that_is_cut_off_is_no_answer() -> None:
 @pytest.mark.parametrize("size", [10, 4_000_000])
 def test_an_answer_is_read_although_the_request_was_not(size: int) -> None:
     """A server may refuse a large request and close before it has read the body."""
+    refusal = plain(b"large", b"Connection: close").replace(b"200 OK", b"413 Too Large")
 
     def refuse(listening: socket.socket) -> None:
         with suppress(OSError):
             while True:
                 with listening.accept()[0] as connection:
                     connection.recv(100)
-                    connection.sendall(plain(b"large").replace(b"200 OK", b"413 Too Large"))
+                    connection.sendall(refusal)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=refuse, args=(listening,), daemon=True).start()
@@ -258,7 +259,7 @@ def test_an_answer_is_read_although_the_request_was_not(size: int) -> None:
         request, sender, session = request_to(url, b"x" * size), own(url), URLLib3Session()
         answers = [seen(each.send(request)) for each in (sender, sender, session, session)]
         listening.shutdown(socket.SHUT_RDWR)
-    assert answers == [(413, {"content-length": "5"}, b"large")] * 4
+    assert answers == [(413, {"content-length": "5", "connection": "close"}, b"large")] * 4
 
 
 def test_a_failed_connection_is_closed_while_its_error_is_kept() -> None:
