@@ -637,6 +637,16 @@ def test_special_settings_of_a_client_are_left_to_botocore(changes: dict[str, An
     assert connections_to(AMAZON, config(**changes)) is None
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["https://localhost./", "https://b\u00fccher.example/", "http://[fe80::1%25lo]/", "http:///"],
+    ids=["final dot", "umlaut", "zone", "no host"],
+)
+def test_a_host_that_botocore_rewrites_is_left_to_it(url: str) -> None:
+    """A certificate, for example, names no final dot; each fast call would fail and be repeated."""
+    assert connections_to(url, config()) is None
+
+
 def test_an_endpoint_of_this_machine_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client is created without proxies for it, so the connections are plain ones."""
     monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import socket
 import ssl
 import weakref
@@ -42,6 +43,9 @@ from urllib3.util import wait_for_read
 Connect = Callable[[], HTTPConnection]
 CA_BUNDLE: Final = "REQUESTS_CA_BUNDLE"
 """The variable that botocore reads besides its own setting `ca_bundle`."""
+PLAIN_HOST: Final = re.compile(r"[a-z0-9_.:-]*[a-z0-9_:-]")
+"""Matches hosts that botocore's session sends as they are: not with a final dot, a zone or a letter
+that is not ASCII."""
 FIRST_FINAL: Final = 200
 """The lowest status code of an answer that no other answer to the same request follows."""
 
@@ -151,16 +155,17 @@ def connections_to(url: str, config: Any) -> Connections | None:
     """Return new connections to the host of a URL for a client with this configuration.
 
     Return None if requests to the URL need more than a plain connection: a proxy, a client
-    certificate or a CA bundle. They are left to botocore's session.
+    certificate, a CA bundle, or another form of the host. They are left to botocore's session.
     """
     parts = urlsplit(url)
     proxies = get_environ_proxies(url) if config.proxies is None else config.proxies
-    if proxies.get(parts.scheme) or config.client_cert or parts.hostname is None:
+    host = parts.hostname or ""
+    if proxies.get(parts.scheme) or config.client_cert or not PLAIN_HOST.fullmatch(host):
         return None
     if parts.scheme == "https" and not _has_ca_bundle():
         connect: Connect = functools.partial(
             HTTPSConnection,
-            parts.hostname,
+            host,
             parts.port or HTTPS_PORT,  # given no port, http.client takes the end of `::1` for it
             timeout=config.connect_timeout,
             context=_tls(),
@@ -168,7 +173,7 @@ def connections_to(url: str, config: Any) -> Connections | None:
     elif parts.scheme == "http":
         connect = functools.partial(
             HTTPConnection,
-            parts.hostname,
+            host,
             parts.port or HTTP_PORT,
             timeout=config.connect_timeout,
         )
