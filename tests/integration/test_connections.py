@@ -366,6 +366,16 @@ def test_an_answer_that_came_unasked_is_given_to_no_request() -> None:
             assert sender.send(request_to(server.url())).content == b"mine"
 
 
+def test_a_request_during_the_exit_of_the_interpreter_is_sent() -> None:
+    """Idle connections are closed at exit; a later exit handler may make another call."""
+    with Server(lambda _: OK).running() as server:
+        sender = own(server.url())
+        sender.send(request_to(server.url()))
+        connections._close(sender._idle)
+        assert sender.send(request_to(server.url())).status_code == 200
+    assert len(server.sockets) == 2
+
+
 def test_an_answer_after_early_hints_is_given_to_no_other_request() -> None:
     """Status 103 ends a call, as for botocore; the answer that follows it is not read."""
     with Server(lambda _: OK).running() as server:

@@ -12,7 +12,7 @@ import socket
 import ssl
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import (
@@ -127,9 +127,9 @@ def _is_readable(sock: socket.socket) -> bool:
     return wait_for_read(sock, timeout=0)
 
 
-def _close(idle: Iterable[HTTPConnection]) -> None:
-    for connection in idle:
-        connection.close()
+def _close(idle: deque[HTTPConnection]) -> None:
+    while idle:  # at the exit of the interpreter, a thread or handler may still send
+        idle.pop().close()
 
 
 def _joined(response: HTTPResponse) -> Any:
