@@ -7,8 +7,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# four times the cores: much of the end-to-end tests is waiting; each test process has its own AWS
-WORKERS ?= 8
+# three times the cores: much of the end-to-end tests is waiting; each test process has its own AWS
+WORKERS ?= 6
 ARGS ?=
 LOCALSTACK_URL := http://127.0.0.1:4566
 
