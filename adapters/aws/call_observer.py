@@ -122,7 +122,7 @@ def consumed(operation: str, request: Mapping[str, Any], answer: Mapping[str, An
     """Return the read and write units of a call by DynamoDB's rules, without those of the index.
 
     Asking DynamoDB (`ReturnConsumedCapacity`) would make each request and answer longer, and would
-    rule out fast calls, which take a third of the processor time.
+    rule out fast calls, which take a quarter of the processor time.
     """
     match operation:
         case "BatchGetItem":

@@ -260,7 +260,7 @@ class _DirectCall:
         if route is None:
             self._learning_calls += 1
             if self._learning_calls >= LEARNING_CALLS:
-                # calls stay correct, at three times the cost
+                # calls stay correct, at four times the cost
                 logger.info("direct_calls_disabled operation=%s", self._operation.name)
         return route
 
