@@ -81,18 +81,11 @@ def _order(scenario: Scenario, faults: Mapping[int, Fault]) -> Order:
     return Order.AS_SENT if crashes_only else Order.ANY
 
 
-def single_faults(wire: Wire) -> Iterable[tuple[int, Fault]]:
-    """Yield each applicable fault of each call.
-
-    A crash after a call is a crash before the next one, so those of `crashes` and the one after the
-    last call are all, unless the run is a thorough one.
-    """
-    places = {Fault.CRASH_BEFORE: {*crashes(wire)}, Fault.CRASH_AFTER: {len(wire.calls) - 1}}
-    for number, (operation, _) in enumerate(wire.calls):
+def single_faults(wire: Wire, start: int = 0) -> Iterable[tuple[int, Fault]]:
+    """Yield each applicable fault of each call, from a call number on."""
+    for number, (operation, _) in list(enumerate(wire.calls))[start:]:
         for fault in Fault:
-            if fault in applicable(operation) and (
-                THOROUGH or fault not in CRASHES or number in places[fault]
-            ):
+            if fault in applicable(operation):
                 yield number, fault
 
 
@@ -110,7 +103,7 @@ def crashes(wire: Wire, start: int = 0) -> Iterable[int]:
 @pytest.mark.parametrize("scenario", KINDS, ids=str)
 def test_a_fault_at_any_call_of_any_command_loses_and_doubles_nothing(scenario: Scenario) -> None:
     """For one command, each fault of each of its calls."""
-    for number, fault in single_faults(run(scenario, {}, states=True)):
+    for number, fault in single_faults(run(scenario, {})):
         run(scenario, {number: fault})
 
 
@@ -118,7 +111,7 @@ def test_a_fault_at_any_call_of_any_command_loses_and_doubles_nothing(scenario: 
 @pytest.mark.parametrize("scenario", BATCHES, ids=str)
 def test_a_fault_at_any_call_of_a_batch_loses_and_doubles_nothing(scenario: Scenario) -> None:
     """For related commands in one batch, each fault of each call."""
-    for number, fault in single_faults(run(scenario, {}, states=True)):
+    for number, fault in single_faults(run(scenario, {})):
         run(scenario, {number: fault})
 
 

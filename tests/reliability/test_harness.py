@@ -169,6 +169,6 @@ def _noticed(attempt: Callable[[], object]) -> bool:
 
 def test_every_fault_takes_place_in_some_run() -> None:
     """A crash is followed by a new process."""
-    faults = dict(single_faults(run(ten_users(), {}, states=True)))
+    faults = dict(single_faults(run(ten_users(), {})))
     for number, fault in faults.items():
         assert fault in {made for _, made in run(ten_users(), {number: fault}).calls}
