@@ -20,6 +20,7 @@ from benchmarks.arguments import BenchmarkError
 from benchmarks.processes import ProcessGroup
 from benchmarks.wire import HOST
 from operations.embedded_aws import EmbeddedAws
+from operations.free_port import free_port
 
 DYNAMODB_LOCAL = Path("/usr/lib/localstack/dynamodb-local/2")
 """Folder in which LocalStack, or its start without Docker, installs AWS's DynamoDB Local."""
@@ -87,7 +88,7 @@ def endpoints(
         dynamodb, port = "answers of an empty table", 0
         if not empty_table:
             dynamodb, port = _dynamodb(start, stack)
-        own, gateway = _free_port(), _free_port()
+        own, gateway = free_port(), free_port()
         start(
             "fake-aws", sys.executable, "-m", "benchmarks.fake_aws", *map(str, (own, gateway, port))
         )
@@ -116,7 +117,7 @@ def _dynamodb(start: Any, stack: contextlib.ExitStack) -> tuple[str, int]:
         print("bench: $DYNAMODB_LOCAL_HOME): MiniStack takes its place, slow and growing slower")
         embedded = stack.enter_context(EmbeddedAws())
         return "MiniStack", urlsplit(embedded.endpoint_url).port or 0
-    port = _free_port()
+    port = free_port()
     start("dynamodb-local", *_dynamodb_local(folder, port))
     return "DynamoDB Local in memory", port
 
@@ -158,7 +159,7 @@ def dynamodb_alone(logs: Path) -> Iterator[str]:
     folder = find_dynamodb_local()
     if folder is None:
         raise BenchmarkError(f"needs java, and {JAR} in {DYNAMODB_LOCAL} or $DYNAMODB_LOCAL_HOME")
-    port = _free_port()
+    port = free_port()
     command = _dynamodb_local(folder, port)
     server = ProcessGroup([command], {**os.environ}, logs / "dynamodb-local.log")
     try:
@@ -166,13 +167,6 @@ def dynamodb_alone(logs: Path) -> Iterator[str]:
         yield f"http://{HOST}:{port}"
     finally:
         server.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_for(port: int) -> None:

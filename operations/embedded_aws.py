@@ -26,7 +26,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-HOST = "127.0.0.1"
+from operations.free_port import HOST, free_port
+
 START_TIMEOUT = 30.0
 """Seconds. A start takes about one, and several on a busy machine."""
 _STOP_TIMEOUT = 5.0
@@ -107,9 +108,9 @@ class EmbeddedAws:
         for _ in range(_PORT_ATTEMPTS - 1 if self._wanted_port is None else 0):
             # another process may take the port between our check and the child's start
             with contextlib.suppress(_PortTakenError):
-                self._start_on(_free_port())
+                self._start_on(free_port())
                 return
-        self._start_on(self._wanted_port or _free_port())
+        self._start_on(self._wanted_port or free_port())
 
     def stop(self) -> None:
         """Stop the child and its processes; do nothing if it is not running."""
@@ -196,13 +197,6 @@ def _environment(port: int, directory: Path) -> dict[str, str]:
         "LOG_LEVEL": "WARNING",
         "TMPDIR": str(directory),
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _is_open(port: int) -> bool:

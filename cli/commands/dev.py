@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -24,6 +23,7 @@ from cli import composition, output
 from cli.commands.base import EXIT_CODES, RUN, Pool, app
 from cli.process import WorkerProcess
 from cli.progress import TerminalProgress
+from operations.free_port import free_port
 from operations.printable import counted, printable
 from operations.signals import stop_on_signals
 from worker.errors import CliError, ExitCode, UsageError
@@ -266,16 +266,10 @@ def _log_file() -> Iterator[Path]:
 
 def _serve_figures() -> None:
     """Set the ports of the worker's health and metrics for the console, unless they are set."""
-    os.environ.setdefault("USER_WORKER_HEALTH_PORT", str(_free_port()))
+    os.environ.setdefault("USER_WORKER_HEALTH_PORT", str(free_port()))
     if "OTEL_METRICS_EXPORTER" not in os.environ:
         os.environ["OTEL_METRICS_EXPORTER"] = "prometheus"
-        os.environ.setdefault("OTEL_EXPORTER_PROMETHEUS_PORT", str(_free_port()))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
+        os.environ.setdefault("OTEL_EXPORTER_PROMETHEUS_PORT", str(free_port()))
 
 
 def _console(aws: Aws) -> ServedConsole:

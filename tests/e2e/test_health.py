@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from operations.free_port import free_port
 from tests.builders import register
 from tests.e2e.health_limits import LOOP_LIMIT
 from tests.e2e.proxy import FaultyProxy, Slow, Unavailable
@@ -71,14 +71,6 @@ def ask(port: int, path: str) -> tuple[int, list[str]]:
             return answer.status, json.load(answer)["reasons"]
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)["reasons"]
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_an_outage_of_the_table_makes_it_unready_and_never_dead(

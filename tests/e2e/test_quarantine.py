@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from uuid import uuid4
 import pytest
 
 from domain import commands as c
+from operations.free_port import free_port
 from tests.builders import register
 from tests.e2e.collector import Collector
 from tests.e2e.command_line import CommandLine
@@ -68,9 +68,8 @@ class Watch:
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
     """Configure later workers to send all spans and to serve their health."""
-    with Collector() as collector, socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        free.close()
+    with Collector() as collector:
+        port = free_port()
         for name, value in {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
             "OTEL_TRACES_SAMPLER": "always_on",

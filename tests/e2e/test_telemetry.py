@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from application.repository import Outcome
+from operations.free_port import free_port
 from tests import canaries
 from tests.builders import register
 from tests.e2e.collector import Collector
@@ -47,13 +48,6 @@ class Watched:
     event: dict[str, Any]
     stopped_after: float
     port_taken: tuple[int, str]
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def fetch(port: int) -> str:

@@ -18,6 +18,7 @@ import pytest
 from benchmarks.arguments import BenchmarkError, errors_in_one_line
 from benchmarks.endpoints import endpoints
 from operations.embedded_aws import EmbeddedAwsError
+from operations.free_port import free_port
 
 pytestmark = pytest.mark.embedded
 
@@ -158,14 +159,6 @@ def test_the_fake_aws_can_be_provisioned_and_takes_messages() -> None:
     finally:
         server.send_signal(signal.SIGINT)
         assert server.wait(10) == 130
-
-
-def free_port() -> int:
-    """Return a port on which nothing listens."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for(port: int) -> None:

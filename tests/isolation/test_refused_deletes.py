@@ -19,11 +19,12 @@ from uuid import uuid4
 
 import pytest
 
+from operations.free_port import free_port
 from tests.builders import register
 from tests.e2e.proxy import Answer, Denied, Exchange, Fault, FaultyProxy, Junk, Refused
 from tests.e2e.system import PREFORK, THREADS, Message, System, log_lines, message
 from tests.e2e.worker_process import WorkerProcess, eventually
-from tests.isolation.health import Watch, ask, free_port
+from tests.isolation.health import Watch, ask
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.timeout(400)]
 

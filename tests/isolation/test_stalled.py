@@ -12,10 +12,11 @@ from uuid import uuid4
 
 import pytest
 
+from operations.free_port import free_port
 from tests.builders import register
 from tests.e2e.system import PREFORK, System, message
 from tests.e2e.worker_process import ROOT, eventually, freeze, worker
-from tests.isolation.health import ask, free_port
+from tests.isolation.health import ask
 
 pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.timeout(150)]
 
