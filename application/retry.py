@@ -4,7 +4,8 @@ A *rejection* by the domain is an outcome, not a failure, and is not decided her
 failure cannot succeed: the message is dead-lettered at once. A *transient* failure may pass: the
 message is retried with growing delays until its last receive. An *unknown type* may be known after
 the next deployment: the message is retried like after a transient failure, but from a minute on. On
-a FIFO queue it is a permanent failure, because the rest of its group would wait for it.
+a FIFO queue it is a permanent failure, because the rest of its group would wait for it. The
+failures are defined in `application.batch` and `application.batch_results`.
 """
 
 from __future__ import annotations

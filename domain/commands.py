@@ -1,5 +1,7 @@
 """The commands that a service may send. Each is defined here and nowhere else.
 
+`domain.handlers` passes a command to the aggregate.
+
 A field's type carries its rule (see `domain.rules`): validation, JSON Schemas, the Python client,
 the tables in docs/reference/messages.md and test data are derived from it. The types below belong
 to fields of several messages; a field of one message may state its rule in place.

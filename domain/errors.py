@@ -15,7 +15,10 @@ class InvalidValueError(DomainError, ValueError):
 
 
 class RejectionCode(StrEnum):
-    """Why a command was rejected; stored with its outcome and published."""
+    """Why a command was rejected; stored with its outcome and published.
+
+    The code is the whole text. A terminal shows it by `operations.presentation`.
+    """
 
     EMAIL_TAKEN = "EmailTaken"
     USER_ALREADY_EXISTS = "UserAlreadyExists"

@@ -1,4 +1,7 @@
-"""The only task: takes a batch of messages and returns their dispositions."""
+"""The only task: takes a batch of messages and returns their dispositions.
+
+`worker.request` passes the result to the transport, which acknowledges the messages.
+"""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ class DynamoDBOutbox(Outbox[Outcome]):
             complete &= len(items) != most
             for item in items:
                 try:
-                    time = records.pointer_time(item)
+                    time = records.entry_time(item)
                 except MalformedItemError:
                     unreadable += 1
                     continue

@@ -183,7 +183,7 @@ def _parse_event(read: Attributes, row: object) -> RecordedEvent:
     raise read.malformed("events", "must contain [type, category, sequence, data]")
 
 
-# --- outbox pointers -----------------------------------------------------------------------
+# --- outbox entries ------------------------------------------------------------------------
 
 
 def render_entry(entry: OutboxEntry) -> Item:
@@ -235,7 +235,7 @@ def parse_entry(item: Item, item_format: ItemFormat = POINTER_FORMAT) -> OutboxE
         sort_key=read.text(table.SORT_KEY),
         kind=kind,
         commands=tuple(_parse_command_key(read, word) for word in read.words("commands")),
-        recorded_at=pointer_time(item),
+        recorded_at=entry_time(item),
         parked_because=read.optional_text("parked_because"),
         attempts=read.integer("attempts", 0),
         touched_at=read.optional_time("touched_at"),
@@ -253,7 +253,7 @@ def _parse_command_key(read: Attributes, word: str) -> CommandKey:
     return CommandKey(user_id or None, command_id)
 
 
-def pointer_time(item: Item) -> datetime:
+def entry_time(item: Item) -> datetime:
     """Return when an entry was recorded, from its key alone.
 
     Raises:

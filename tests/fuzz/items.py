@@ -116,7 +116,7 @@ _KINDS: Final = (
     _Kind(mapper.render_banned(_BANNED), mapper.parse_banned, mapper.render_banned),
     _Kind(records.render_outcome(_OUTCOME), records.parse_outcome, records.render_outcome),
     _Kind(records.render_entry(_POINTER), records.parse_entry, records.render_entry),
-    _Kind(records.render_entry(_POINTER), records.pointer_time),
+    _Kind(records.render_entry(_POINTER), records.entry_time),
     _Kind(records.render_outcome(_OUTCOME), records.outcome_key_of),
 )
 _NUMBERS = ("0", "-1", "1.5", "1E+2", "9" * 38, "-" + "9" * 38, "253402300800")

@@ -1,4 +1,7 @@
-"""Record metrics from the reports to the observer of a worker."""
+"""Record metrics from the reports to the observer of a worker.
+
+Their names and descriptions are in `worker.telemetry.instruments`.
+"""
 
 from __future__ import annotations
 
