@@ -216,12 +216,12 @@ def test_the_worker_starts_when_its_resources_are_there(services: dict[str, Any]
 
 
 def test_the_console_of_the_stack_is_open_to_this_machine_with_a_password(
-    services: dict[str, Any],
+    services: dict[str, Any], tmp_path: Path
 ) -> None:
     """It starts on request only, since without a password it ends with an error."""
     console = services["console"]
     assert console["profiles"] == ["console"]
-    check_words(["user-worker", *console["command"]], ROOT, whole=True)
+    check_words(["user-worker", *console["command"]], tmp_path, whole=True)
     assert console["ports"] == ["127.0.0.1:8600:8600"]
     assert "--public-host=127.0.0.1:8600" in console["command"]
     assert "--workers=worker" in console["command"]

@@ -128,11 +128,11 @@ def test_the_pod_gets_settings_that_there_are() -> None:
     assert source == {"configMapRef": {"name": MANIFESTS["ConfigMap"]["metadata"]["name"]}}
 
 
-def test_the_pod_runs_commands_that_there_are() -> None:
+def test_the_pod_runs_commands_that_there_are(tmp_path: Path) -> None:
     """Its own command, and those of its probes, exist."""
-    check_words(["user-worker", *container()["args"]], DEPLOY, whole=True)
+    check_words(["user-worker", *container()["args"]], tmp_path, whole=True)
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        check_words(container()[probe]["exec"]["command"], DEPLOY, whole=True)
+        check_words(container()[probe]["exec"]["command"], tmp_path, whole=True)
 
 
 def test_all_manifests_speak_of_the_same_pods() -> None:
@@ -228,10 +228,10 @@ def test_there_is_one_console_pod_at_a_time() -> None:
     assert spec["strategy"] == {"type": "Recreate"}
 
 
-def test_the_pod_of_the_console_runs_a_command_that_there_is() -> None:
+def test_the_pod_of_the_console_runs_a_command_that_there_is(tmp_path: Path) -> None:
     """It is read-only, a proxy names the person, and its probes need no host name."""
     (console,) = console_pod()["containers"]
-    check_words(["user-worker", *console["args"]], DEPLOY, whole=True)
+    check_words(["user-worker", *console["args"]], tmp_path, whole=True)
     assert "--proxy-header" in console["args"]
     assert "--write" not in console["args"]
     assert console["ports"] == [{"name": "http", "containerPort": CONSOLE_PORT}]

@@ -287,13 +287,13 @@ def test_the_service_may_write_to_tmp() -> None:
     assert re.search(r'^VOLUME \["/tmp"\]$', (ROOT / "Dockerfile").read_text(), re.MULTILINE)
 
 
-def test_the_service_runs_commands_that_there_are() -> None:
+def test_the_service_runs_commands_that_there_are(tmp_path: Path) -> None:
     """Its own command, and that of its health check, exist."""
     run = [each if isinstance(each, str) else "4" for each in worker()["Command"]]
-    check_words(["user-worker", *run], DEPLOY, whole=True)
+    check_words(["user-worker", *run], tmp_path, whole=True)
     kind, *command = worker()["HealthCheck"]["Command"]
     assert kind == "CMD"
-    check_words(command, DEPLOY, whole=True)
+    check_words(command, tmp_path, whole=True)
 
 
 def test_a_failed_deployment_is_rolled_back() -> None:
@@ -349,10 +349,10 @@ def console_container(**given: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("write", ["true", "false"])
 @pytest.mark.parametrize("workers", [WORKERS, ""])
-def test_the_console_runs_a_command_that_there_is(write: str, workers: str) -> None:
+def test_the_console_runs_a_command_that_there_is(write: str, workers: str, tmp_path: Path) -> None:
     """It may act, and asks the workers, only if that is wanted."""
     command = console_container(Write=write, WorkersHost=workers)["Command"]
-    check_words(["user-worker", *command], DEPLOY, whole=True)
+    check_words(["user-worker", *command], tmp_path, whole=True)
     assert ("--write" in command) is (write == "true")
     assert ("--workers" in command) is bool(workers)
     assert not workers or command[command.index("--workers") + 1] == workers
