@@ -79,10 +79,10 @@ def main() -> None:
         # a quick run is a preview, and does not replace a full run
         results = options.results or (RESULTS / "quick" if options.quick else RESULTS)
         results.mkdir(parents=True, exist_ok=True)  # before minutes are spent
+        _install_node_packages()
         if options.only:
             _renew(results, size, options.only)
         else:
-            _install_node_packages()
             _measure_all(results, size)
         print(f"\n{(results / TABLE).read_text()}\nwritten to {results}")
         if results == RESULTS:

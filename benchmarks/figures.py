@@ -126,7 +126,6 @@ _RUN: Final[dict[str, Callable[[], str]]] = {
     "worker-calls": lambda: f"{_row(EMPTY, WORKER).median('calls'):.2f}",
     "prefork-at-best": lambda: f"{_all_cpu(CELERY) / _all_cpu(WORKER):.1f}",
     "threads-at-best": lambda: f"{_all_cpu(CELERY) / _all_cpu(THREADS):.1f}",
-    "threads-cpu-ratio": lambda: f"{_cpu(SIDE, THREADS) / _cpu(SIDE, CELERY):.3f}",
     "batching-factor": lambda: f"{_cpu(SIDE, LOOP) / _cpu(SIDE, WORKER):.1f}",
     "update-cpu-by-users": _by_users,
 }
