@@ -149,6 +149,14 @@ def _first_task_minutes() -> float:
     return (autoscaling.respond(1_000_000).first_task or 0) / 60
 
 
+def _drained_minutes(burst: int, most_tasks: int) -> str:
+    """Return the minutes until a burst is processed."""
+    drained = autoscaling.respond(burst, policy=autoscaling.Policy(most=most_tasks)).drained
+    if drained is None:
+        raise BenchmarkError(f"a burst of {burst} commands is never processed")
+    return f"{drained / autoscaling.MINUTE:.1f}"
+
+
 def _fifo_premium() -> float:
     """Return the additional dollars of a million registrations on FIFO queue and topics."""
     kilobytes = footprint(REGISTRATION, 10).event_bytes / 1000
@@ -191,6 +199,9 @@ _SCALE: Final[dict[str, Callable[[], str]]] = {
     "task-rate": lambda: _whole(autoscaling.task_rate()),
     "cpu-ms": lambda: f"{cost.cpu_ms():.2f}",
     "first-task-minutes": lambda: f"{_first_task_minutes():.0f}",
+    "burst-minutes": lambda: _drained_minutes(200_000, 10),
+    "million-minutes": lambda: _drained_minutes(1_000_000, 10),
+    "million-minutes-40": lambda: _drained_minutes(1_000_000, 40),
     "user-bytes": lambda: f"{stored_bytes()['user']:.0f}",
     "address-bytes": lambda: f"{stored_bytes()['email']:.0f}",
     "session-bytes": lambda: f"{stored_bytes()['session']:.0f}",
