@@ -81,9 +81,11 @@ def use_fast_calls(client: Any) -> None:
 
 
 class Sender(Protocol):
-    """Send a request and return the answer, or raise one of botocore's errors."""
+    """Connections, or botocore's session."""
 
-    def send(self, request: Any) -> Any: ...  # noqa: D102
+    def send(self, request: Any) -> Any:
+        """Send a request and return the answer, or raise one of botocore's errors."""
+        ...
 
 
 class _Recorded(local):
