@@ -45,7 +45,12 @@ from tests.deploy.uses import Policy
 from tests.e2e.account import BIN, running, talk_of
 from tests.e2e.worker_process import eventually
 
-pytestmark = [pytest.mark.aws, pytest.mark.timeout(180), pytest.mark.xdist_group("privilege")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.aws,
+    pytest.mark.timeout(180),
+    pytest.mark.xdist_group("privilege"),
+]
 
 PUBLIC = "console.example.com"
 PAGES = Policy.of("console") | Policy.of_queues("ConsolePolicy")

@@ -66,7 +66,12 @@ from tests.e2e.proxy import Answer, Exchange
 from tests.e2e.worker_process import eventually
 from worker.settings import Settings
 
-pytestmark = [pytest.mark.aws, pytest.mark.timeout(120), pytest.mark.xdist_group("privilege")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.aws,
+    pytest.mark.timeout(120),
+    pytest.mark.xdist_group("privilege"),
+]
 
 SUBSCRIBER: str = template("access")["Parameters"]["SubscriberPrefix"]["Default"]
 BOOK = "address-book"

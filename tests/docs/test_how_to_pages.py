@@ -25,8 +25,9 @@ TESTS = (
 )
 TYPED = ("domain", "application/messages", "adapters/dynamodb/mapper.py")
 
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-@pytest.mark.slow
+
 @pytest.mark.timeout(500)
 def test_the_command_of_the_page_works(tmp_path: Path) -> None:
     """Every block goes where its text says; then the contracts, tables, style, types and tests."""
@@ -48,7 +49,6 @@ def test_the_command_of_the_page_works(tmp_path: Path) -> None:
     assert " passed" in tested
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_setting_of_the_page_works(tmp_path: Path) -> None:
     """The value goes from the environment to the rule, and the table of settings is written."""

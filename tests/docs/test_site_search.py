@@ -60,6 +60,7 @@ EXPECTED = {
 }
 """By term, the page that a reader needs."""
 pytestmark = [
+    pytest.mark.e2e,
     pytest.mark.embedded,
     pytest.mark.slow,
     pytest.mark.timeout(120),

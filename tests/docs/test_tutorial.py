@@ -24,7 +24,12 @@ SHELL = [each for each in blocks_of(PAGE, (ROOT / PAGE).read_text()) if each.lan
 BIN = Path(sys.executable).parent
 EXPORTED = re.compile(r"^ *export (AWS_ENDPOINT_URL=.*)$", re.MULTILINE)
 
-pytestmark = [pytest.mark.embedded, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.embedded,
+    pytest.mark.slow,
+    pytest.mark.timeout(120),
+]
 
 
 def block(number: int, start: str) -> Block:

@@ -20,7 +20,7 @@ from benchmarks.endpoints import endpoints
 from operations.embedded_aws import EmbeddedAwsError
 from operations.free_port import free_port
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.e2e, pytest.mark.embedded]
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 300

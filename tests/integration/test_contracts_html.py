@@ -22,6 +22,7 @@ CONTRACTS = Path(__file__).parents[2] / "contracts"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 pytestmark = [
+    pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.timeout(300),
     pytest.mark.xdist_group("contracts_html"),
