@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from domain.commands import CommandEnvelope, ConfirmEmailChange, EraseUser
-from domain.rules import fields_of
+from domain.fields import fields_of
 from domain.user import User
 from domain.values import EmailAddress
 

@@ -13,7 +13,7 @@ from application.messages import MessageParser
 from console.commands import SentCommand
 from console.web import Call, see_other
 from domain.commands import COMMANDS, Command
-from domain.rules import fields_of
+from domain.fields import fields_of
 from operations.command_input import Options, check, from_arguments
 from operations.sending import send_bodies
 from worker.errors import CliError, ExitCode, UsageError

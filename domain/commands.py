@@ -2,7 +2,7 @@
 
 `domain.handlers` passes a command to the aggregate.
 
-A field's type carries its rule (see `domain.rules`): validation, JSON Schemas, the Python client,
+A field's type carries its rule (see `domain.fields`): validation, JSON Schemas, the Python client,
 the tables in docs/reference/messages.md and test data are derived from it. The types below belong
 to fields of several messages; a field of one message may state its rule in place.
 """
@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Annotated, ClassVar, TypeAlias
 
-from domain import rules
+from domain import fields
 from domain.errors import InvalidValueError
 from domain.errors import RejectionCode as Code
+from domain.fields import Flag, Items, Number, fields_of
 from domain.policy import ACCESS_COMMAND_AGE, SESSION_COMMAND_AGE
-from domain.rules import Flag, Items, Number, fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash
 
 TYPE_PREFIX = "biome.user."
@@ -33,25 +33,25 @@ def _example_hash(byte: int) -> str:
     return f"{byte:02x}" * 32
 
 
-EMAIL = rules.EMAIL.of(_ADDRESS, "ada@example.com")
-NEW_EMAIL = rules.EMAIL.of(
+EMAIL = fields.EMAIL.of(_ADDRESS, "ada@example.com")
+NEW_EMAIL = fields.EMAIL.of(
     f"The address that replaces the current one. {_ADDRESS}", "ada@example.org"
 )
 Email: TypeAlias = Annotated[EmailAddress, EMAIL]
 NewEmail: TypeAlias = Annotated[EmailAddress, NEW_EMAIL]
 NamingEmail: TypeAlias = Annotated[
     EmailAddress,
-    rules.EMAIL.of(f"Identifies the user instead of subject. {_ADDRESS}", "ada@example.com"),
+    fields.EMAIL.of(f"Identifies the user instead of subject. {_ADDRESS}", "ada@example.com"),
 ]
 FirstName: TypeAlias = Annotated[
-    str, rules.NAME.of("Given name: trimmed, composed (NFC), visible text.", "Ada")
+    str, fields.NAME.of("Given name: trimmed, composed (NFC), visible text.", "Ada")
 ]
 LastName: TypeAlias = Annotated[
-    str, rules.NAME.of("Family name: trimmed, composed (NFC), visible text.", "Lovelace")
+    str, fields.NAME.of("Family name: trimmed, composed (NFC), visible text.", "Lovelace")
 ]
 Argon2Hash: TypeAlias = Annotated[
     PasswordHash,
-    rules.PASSWORD_HASH.of(
+    fields.PASSWORD_HASH.of(
         "Argon2id hash in PHC form, at least m=47104,t=1 or m=19456,t=2 or m=12288,t=3 "
         "or m=9216,t=4 or m=7168,t=5, at most m=1048576,t=20,p=16; "
         "computed at the edge. Never the password itself.",
@@ -61,7 +61,7 @@ Argon2Hash: TypeAlias = Annotated[
 ]
 ImportedHash: TypeAlias = Annotated[
     PasswordHash,
-    rules.IMPORTED_HASH.of(
+    fields.IMPORTED_HASH.of(
         "Argon2id hash, or a hash of another system: bcrypt with a cost of 10 to 16, scrypt of at "
         "most 1 GiB (2^ln * r * p = 2^23), or PBKDF2 of 10,000 to 10,000,000 iterations, in PHC or "
         "modular crypt form. The edge replaces the latter at the next login with "
@@ -71,7 +71,7 @@ ImportedHash: TypeAlias = Annotated[
 ]
 Locale: TypeAlias = Annotated[
     str,
-    rules.matching(
+    fields.matching(
         "[a-zA-Z]{2,3}(-[a-zA-Z0-9]{1,8}){0,5}",
         "must be a BCP 47 language tag such as de or de-CH",
         description="Language of messages to the user, a BCP 47 tag.",
@@ -80,7 +80,7 @@ Locale: TypeAlias = Annotated[
 ]
 TimeZone: TypeAlias = Annotated[
     str,
-    rules.matching(
+    fields.matching(
         "[A-Za-z][A-Za-z0-9_+-]{0,31}(/[A-Za-z0-9][A-Za-z0-9_+-]{0,31}){0,2}",
         "must be the name of an IANA time zone such as Europe/Zurich",
         description="The user's time zone, an IANA name.",
@@ -89,7 +89,7 @@ TimeZone: TypeAlias = Annotated[
 ]
 TermsDocument: TypeAlias = Annotated[
     str,
-    rules.matching(
+    fields.matching(
         "[a-z][a-z0-9_-]{0,49}",
         "must be a lower-case name of 1 to 50 letters, digits, - or _",
         description="Name of the document that the user accepts.",
@@ -98,7 +98,7 @@ TermsDocument: TypeAlias = Annotated[
 ]
 TermsVersion: TypeAlias = Annotated[
     str,
-    rules.matching(
+    fields.matching(
         "[A-Za-z0-9][A-Za-z0-9._-]{0,49}",
         "must have 1 to 50 letters, digits, dots, - or _",
         description="Version of the document.",
@@ -108,7 +108,7 @@ TermsVersion: TypeAlias = Annotated[
 LoginStage: TypeAlias = Annotated[
     str,
     replace(
-        rules.matching(
+        fields.matching(
             "(password|second_factor)",
             "must be password or second_factor",
             description="What was wrong: password (default) or second_factor.",
@@ -120,7 +120,7 @@ LoginStage: TypeAlias = Annotated[
 LoginMethods: TypeAlias = Annotated[
     tuple[str, ...],
     Items(
-        item=rules.matching(
+        item=fields.matching(
             "[a-z][a-z0-9_-]{1,7}",
             "must be a method of RFC 8176 such as pwd or otp, of 2 to 8 characters",
             description="",
@@ -142,7 +142,7 @@ TotpStep: TypeAlias = Annotated[
 ]
 DeviceLabel: TypeAlias = Annotated[
     str,
-    rules.NAME.of("Label of the device, for the user's list of sessions.", "Firefox on Linux"),
+    fields.NAME.of("Label of the device, for the user's list of sessions.", "Firefox on Linux"),
 ]
 CredentialVersion: TypeAlias = Annotated[
     int,
@@ -154,36 +154,36 @@ CredentialVersion: TypeAlias = Annotated[
 ]
 TokenId: TypeAlias = Annotated[
     str,
-    rules.ID.of(
+    fields.ID.of(
         "Id of the token. The edge and the mailer derive the token from it with a shared key.",
         "7b0f1c52-58a5-4d43-8a36-0b2b8a3b1c01",
     ),
 ]
 MailedTokenHash: TypeAlias = Annotated[
     TokenHash,
-    rules.TOKEN_HASH.of("SHA-256 of the token, in hexadecimal.", _example_hash(0x11)),
+    fields.TOKEN_HASH.of("SHA-256 of the token, in hexadecimal.", _example_hash(0x11)),
 ]
 ExpiryTime: TypeAlias = Annotated[
-    datetime, rules.TIME.of("When the token or the session expires.", _EXAMPLE_TIME)
+    datetime, fields.TIME.of("When the token or the session expires.", _EXAMPLE_TIME)
 ]
 SessionId: TypeAlias = Annotated[
     str,
-    rules.ID.of("Id of the session, created by the edge.", "0190b6d2-9c10-7b3e-8d21-5b6f0a9c4e02"),
+    fields.ID.of("Id of the session, created by the edge.", "0190b6d2-9c10-7b3e-8d21-5b6f0a9c4e02"),
 ]
 ContinuingSessionId: TypeAlias = Annotated[
     str,
-    rules.ID.of("Id of the session that continues.", "0190b6d2-9c10-7b3e-8d21-5b6f0a9c4e02"),
+    fields.ID.of("Id of the session that continues.", "0190b6d2-9c10-7b3e-8d21-5b6f0a9c4e02"),
 ]
 RefreshFamilyHash: TypeAlias = Annotated[
     TokenHash,
-    rules.TOKEN_HASH.of(
+    fields.TOKEN_HASH.of(
         "SHA-256 of the secret that all refresh tokens of the session share, in hexadecimal.",
         _example_hash(0x21),
     ),
 ]
 RefreshTokenHash: TypeAlias = Annotated[
     TokenHash,
-    rules.TOKEN_HASH.of(
+    fields.TOKEN_HASH.of(
         "SHA-256 of the part of the refresh token that each exchange replaces, in hexadecimal.",
         _example_hash(0x22),
     ),
@@ -191,20 +191,20 @@ RefreshTokenHash: TypeAlias = Annotated[
 RecoveryCodes: TypeAlias = Annotated[
     tuple[TokenHash, ...],
     Items(
-        item=rules.TOKEN_HASH,
+        item=fields.TOKEN_HASH,
         min_items=8,
         max_items=16,
         description="SHA-256 of each recovery code, in hexadecimal.",
         example=[_example_hash(byte) for byte in range(0x40, 0x48)],
     ),
 ]
-_KNOWN_ROLE = replace(rules.ROLE, setting="roles", shown=True)
+_KNOWN_ROLE = replace(fields.ROLE, setting="roles", shown=True)
 RoleName: TypeAlias = Annotated[
     str, _KNOWN_ROLE.of("Name of a role that the worker's settings list.", "lab_assistant")
 ]
 AnyRoleName: TypeAlias = Annotated[
     str,
-    rules.ROLE.of(
+    fields.ROLE.of(
         "Name of a role. A role that the settings no longer list can still be revoked.",
         "customer",
     ),
@@ -228,18 +228,18 @@ VerifiedFlag: TypeAlias = Annotated[
 ]
 CreationTime: TypeAlias = Annotated[
     datetime,
-    rules.CREATION_TIME.of(
+    fields.CREATION_TIME.of(
         "When another system created the account: not before 1990, and not after the command "
         "was sent. Default: when the command is applied.",
         "2019-03-01T09:30:00.000Z",
     ),
 ]
 Reason: TypeAlias = Annotated[
-    str, rules.REASON.of("The reason, for administrators: visible text.", "spam")
+    str, fields.REASON.of("The reason, for administrators: visible text.", "spam")
 ]
 EndTime: TypeAlias = Annotated[
     datetime,
-    rules.TIME.of("When the ban ends. If absent or null, the ban is permanent.", _EXAMPLE_TIME),
+    fields.TIME.of("When the ban ends. If absent or null, the ban is permanent.", _EXAMPLE_TIME),
 ]
 
 
@@ -448,7 +448,7 @@ class StartSession(Command):
     refresh_token_hash: RefreshTokenHash
     expires_at: Annotated[
         datetime,
-        rules.TIME.of(
+        fields.TIME.of(
             "When the session expires, unless it reaches the maximum lifetime before.",
             _EXAMPLE_TIME,
         ),
@@ -459,7 +459,9 @@ class StartSession(Command):
     recovery_code_hash: (
         Annotated[
             TokenHash,
-            rules.TOKEN_HASH.of("SHA-256 of a recovery code, in hexadecimal.", _example_hash(0x40)),
+            fields.TOKEN_HASH.of(
+                "SHA-256 of a recovery code, in hexadecimal.", _example_hash(0x40)
+            ),
         ]
         | None
     ) = None
@@ -492,11 +494,11 @@ class RotateRefreshToken(Command):
     refresh_token_hash: RefreshTokenHash
     next_refresh_token_hash: Annotated[
         TokenHash,
-        rules.TOKEN_HASH.of(
+        fields.TOKEN_HASH.of(
             "SHA-256 of the next part of the refresh token, in hexadecimal.", _example_hash(0x33)
         ),
     ]
-    expires_at: Annotated[datetime, rules.TIME.of("The session's new expiry time.", _EXAMPLE_TIME)]
+    expires_at: Annotated[datetime, fields.TIME.of("The session's new expiry time.", _EXAMPLE_TIME)]
     max_age: ClassVar[timedelta | None] = SESSION_COMMAND_AGE
     rejections: ClassVar[tuple[Code, ...]] = (
         Code.SESSION_NOT_FOUND,
@@ -547,7 +549,7 @@ class EnableTwoFactor(Command):
 
     secret_ciphertext: Annotated[
         str,
-        rules.CIPHERTEXT.of(
+        fields.CIPHERTEXT.of(
             "The second factor's secret, encrypted by the edge; printable ASCII.", "AQIDBAUGBwg="
         ),
     ]
@@ -575,7 +577,7 @@ class UseRecoveryCode(Command):
 
     code_hash: Annotated[
         TokenHash,
-        rules.TOKEN_HASH.of("SHA-256 of the recovery code, in hexadecimal.", _example_hash(0x40)),
+        fields.TOKEN_HASH.of("SHA-256 of the recovery code, in hexadecimal.", _example_hash(0x40)),
     ]
     needs_two_factor: ClassVar[bool] = True
     max_age: ClassVar[timedelta | None] = SESSION_COMMAND_AGE

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, ClassVar, TypeAlias
 
-from domain import rules
+from domain import fields
 from domain.commands import (
     EMAIL,
     NEW_EMAIL,
@@ -26,7 +26,7 @@ from domain.commands import (
     VerifiedFlag,
     message_type,
 )
-from domain.rules import Items, Number, Text, fields_of
+from domain.fields import Items, Number, Text, fields_of
 from domain.values import render_time
 
 JsonValue: TypeAlias = "str | int | bool | list[JsonValue] | dict[str, JsonValue] | None"
@@ -46,7 +46,7 @@ NewCredentialVersion: TypeAlias = Annotated[
 ]
 CommandId: TypeAlias = Annotated[
     str,
-    rules.ID.of(
+    fields.ID.of(
         "Id of the command; the same as causationid.", "0190b6d2-7d8a-7c1e-9a53-0a1f5d0c9b11"
     ),
 ]
@@ -106,7 +106,7 @@ class UserCreated(Event, category="registration"):
     roles: Annotated[
         tuple[str, ...],
         Items(
-            item=rules.ROLE,
+            item=fields.ROLE,
             description="Names of the user's roles; the worker's settings list the known roles.",
             example=["customer"],
         ),
@@ -162,7 +162,7 @@ class EmailChanged(Event, category="email"):
     """The e-mail address was changed."""
 
     old_email: (
-        Annotated[str, rules.EMAIL.of("The address that was replaced.", "ada@example.com")] | None
+        Annotated[str, fields.EMAIL.of("The address that was replaced.", "ada@example.com")] | None
     )
     new_email: NewEmailText | None
 
@@ -260,7 +260,7 @@ class UserLocked(Event, category="status"):
     """The user was locked until `locked_until` after too many login failures."""
 
     locked_until: Annotated[
-        datetime, rules.TIME.of("When a login is possible again.", "2026-12-24T18:00:00.000Z")
+        datetime, fields.TIME.of("When a login is possible again.", "2026-12-24T18:00:00.000Z")
     ]
 
 

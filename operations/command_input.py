@@ -20,7 +20,7 @@ from application.messages import (
 from application.messages.encoding import trimmed
 from application.messages.outgoing import Outgoing, check_outgoing
 from domain.commands import COMMANDS, Command
-from domain.rules import fields_of
+from domain.fields import fields_of
 from worker.errors import UsageError
 
 DEFAULT_SOURCE = "/user-worker/cli"

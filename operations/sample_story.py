@@ -13,8 +13,8 @@ from application.addresses import parse_address
 from application.command_id import new_command_id
 from application.repository import Outcome, Status
 from domain import commands as c
+from domain.fields import example_of
 from domain.handlers import Context, handle
-from domain.rules import example_of
 from domain.user import User
 from domain.values import PasswordHash, TokenHash
 

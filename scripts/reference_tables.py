@@ -27,7 +27,7 @@ from typer.main import get_command
 from cli.commands import app
 from domain.commands import COMMANDS
 from domain.events import EVENTS
-from domain.rules import AnyRule, FieldDefinition, Flag, Items, Number, Text, fields_of
+from domain.fields import AnyRule, FieldDefinition, Flag, Items, Number, Text, fields_of
 from domain.user import User
 from domain.values import EmailAddress
 from scripts import deploy_tables

@@ -13,7 +13,7 @@ from application.disposition import ReceivedMessage
 from application.key_ring import KeyRing
 from application.pending_command import PendingCommand
 from domain import commands as c
-from domain.rules import FieldDefinition, Items, Text, fields_of
+from domain.fields import FieldDefinition, Items, Text, fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash
 from tests.canaries import TOKEN_MARK
 

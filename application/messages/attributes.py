@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, TypeAdapter, WithJsonSchema
 from application.messages.errors import MalformedCode, MalformedMessageError
 from application.messages.fields import record, text
 from domain.errors import InvalidValueError
-from domain.rules import ID, TIME, Text
+from domain.fields import ID, TIME, Text
 
 SPEC_VERSION = "1.0"
 JSON_TYPE = "application/json"

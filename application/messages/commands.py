@@ -40,8 +40,8 @@ from application.messages.upcasting import (
 from domain.commands import COMMANDS, TYPE_PREFIX, Command, CommandEnvelope
 from domain.errors import InvalidValueError
 from domain.events import EVENTS
+from domain.fields import fields_of
 from domain.policy import MAX_TIME_AHEAD
-from domain.rules import fields_of
 from domain.values import EmailAddress, PasswordHash, TokenHash, render_time
 
 USER_NAMESPACE = UUID("b10e0000-0000-4000-8000-000000000001")

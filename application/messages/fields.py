@@ -23,7 +23,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from application.addresses import parse_address
 from domain.commands import Command
 from domain.errors import InvalidValueError
-from domain.rules import (
+from domain.fields import (
     MAX_INTEGER,
     AnyRule,
     FieldDefinition,

@@ -22,7 +22,7 @@ from application.messages.upcasting import FORMER_COMMANDS
 from application.repository import Outcome, Status
 from domain.commands import COMMANDS, Command
 from domain.events import EVENTS, RecordedEvent
-from domain.rules import example_of
+from domain.fields import example_of
 
 _ASKED: Final = datetime(2026, 11, 22, 10, tzinfo=UTC)
 _DECIDED: Final = _ASKED + timedelta(milliseconds=412)

@@ -15,7 +15,7 @@ from application.messages.samples import (
 )
 from domain.commands import Command
 from domain.events import EVENTS, Event
-from domain.rules import ID, TIME, fields_of
+from domain.fields import ID, TIME, fields_of
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _PERSONAL = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from domain.commands import Command
 from domain.errors import InvalidValueError
-from domain.rules import fields_of
+from domain.fields import fields_of
 from operations.bulk_import.records import DELIMITERS
 from operations.bulk_import.values import parse_flag, parse_moment, split_name
 from worker.errors import UsageError

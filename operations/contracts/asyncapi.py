@@ -18,7 +18,7 @@ from application.messages.samples import command_definition
 from application.messages.upcasting import FORMER_COMMANDS
 from domain.commands import COMMANDS, Command
 from domain.events import EVENTS
-from domain.rules import fields_of
+from domain.fields import fields_of
 from worker.settings import EVENTS_TOPIC, Settings, personal_topic_of
 
 COMMANDS_FOLDER: Final = "commands"

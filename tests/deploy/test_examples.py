@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from domain.events import EVENTS
-from domain.rules import fields_of
+from domain.fields import fields_of
 from tests.deploy.stacks import DEPLOY
 from tests.deploy.templates import template
 from tests.e2e.account import ROOT

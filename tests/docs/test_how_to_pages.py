@@ -13,7 +13,7 @@ SETTING = "docs/how-to/add-a-setting.md"
 TESTS = (
     "tests/unit/domain/test_handlers.py",
     "tests/unit/domain/test_laws.py::test_an_erased_user_contains_no_personal_data_and_does_not_change",
-    "tests/unit/domain/test_rules.py",
+    "tests/unit/domain/test_fields.py",
     "tests/unit/application/messages/test_schema.py",
     "tests/unit/adapters/test_mapper.py",
     "tests/unit/operations/test_contracts.py",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from domain.commands import COMMANDS
 from domain.events import EVENTS
-from domain.rules import fields_of
+from domain.fields import fields_of
 from scripts import reference_tables
 from scripts.reference_tables import PAGES, render, stale_pages
 

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from uuid import UUID
 
 from domain import commands as c
-from domain.rules import FieldDefinition, fields_of
+from domain.fields import FieldDefinition, fields_of
 from tests.builders import FAMILY, NOW, PASSWORD, email, example_value, token, uid
 from tests.reliability.invariants import check
 from tests.reliability.process import Process, run_to_rest

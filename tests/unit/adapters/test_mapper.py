@@ -15,8 +15,8 @@ from application.ports import JobKind, OutboxEntry
 from application.repository import BannedAddress, Outcome
 from domain.commands import StartSession
 from domain.errors import InvalidValueError
+from domain.fields import Items, fields_of
 from domain.policy import MAX_LIVE_REFRESH_TOKENS
-from domain.rules import Items, fields_of
 from domain.sessions import Session
 from domain.user import TwoFactor, User
 from domain.values import EmailAddress

@@ -332,7 +332,7 @@ def test_text_from_outside_is_parsed_in_one_place() -> None:
     assert sorted(_users_of_the_domain_rule()) == [
         "application/addresses.py",
         "application/messages/fields.py",  # replaces the domain's rule
-        "domain/rules.py",
+        "domain/fields.py",
     ]
 
 

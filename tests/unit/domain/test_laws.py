@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from domain import commands as c
 from domain.errors import RejectionCode as Code
 from domain.events import PERSONAL_FIELDS
+from domain.fields import FieldDefinition, fields_of
 from domain.handlers import Context, Decision, handle
 from domain.policy import DEFAULT_POLICY, MAX_LIVE_REFRESH_TOKENS, MAX_SESSIONS
-from domain.rules import FieldDefinition, fields_of
 from domain.sessions import Session
 from domain.tokens import OneTimeToken
 from domain.user import Ban, EmailChange, TwoFactor, User

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from application.messages import MessageParser
 from application.messages.outgoing import Outgoing
 from domain import commands as c
-from domain.rules import example_of
+from domain.fields import example_of
 from operations.command_input import (
     Options,
     check,

@@ -15,7 +15,7 @@ from application.messages import MessageParser, render_command
 from application.messages.commands import command_data
 from domain.commands import COMMANDS, Command
 from domain.errors import InvalidValueError
-from domain.rules import (
+from domain.fields import (
     MAX_INTEGER,
     FieldDefinition,
     Flag,

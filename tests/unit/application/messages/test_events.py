@@ -18,7 +18,7 @@ from domain.events import (
     RecordedEvent,
     UserRegistered,
 )
-from domain.rules import example_of, fields_of
+from domain.fields import example_of, fields_of
 from tests.unit.application.messages.examples import COMMAND_ID, OTHER_ID, USER_ID
 
 RECORDED_AT = datetime(2026, 11, 22, 10, 0, 0, 123_456, tzinfo=UTC)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from application.messages import MalformedMessageError, UnknownTypeError, render_command
 from application.messages.commands import command_data
 from domain.commands import Command, CommandEnvelope
-from domain.rules import FieldDefinition, fields_of
+from domain.fields import FieldDefinition, fields_of
 from tests.unit.application.messages.examples import (
     COMMAND_ID,
     EXAMPLES,

@@ -20,7 +20,7 @@ from application.messages import (
 from application.messages.attributes import ATTRIBUTES
 from application.messages.redaction import UNKNOWN, described
 from domain.commands import COMMANDS
-from domain.rules import FieldDefinition, fields_of
+from domain.fields import FieldDefinition, fields_of
 from tests.fuzz.bodies import FORMS, in_base64
 from tests.secrets import NAMES, SECRET, SHAPES, reveals
 from tests.unit.application.messages.examples import (

@@ -10,7 +10,7 @@ import pytest
 from domain.commands import COMMANDS, Command
 from domain.errors import InvalidValueError
 from domain.events import EVENTS, PERSONAL_FIELDS, Event
-from domain.rules import ID, FieldDefinition, Items, Number, Text, fields_of, matching
+from domain.fields import ID, FieldDefinition, Items, Number, Text, fields_of, matching
 from domain.values import TokenHash
 from tests.builders import example_value
 
