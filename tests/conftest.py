@@ -11,6 +11,7 @@ import gc
 import http.client
 import importlib
 import os
+import secrets
 import signal
 import sys
 import time
@@ -26,6 +27,7 @@ import botocore.hooks
 import hypothesis
 import pytest
 import typer.main
+from botocore import useragent
 from botocore.hooks import EVENT_ALIASES, EventAliaser
 from botocore.loaders import Loader
 from structlog.dev import ConsoleRenderer, plain_traceback
@@ -146,27 +148,45 @@ def _read_models_once() -> Iterator[None]:
             patch.setattr(Loader, name, _shared(getattr(Loader, name)))
         patch.setattr(EventAliaser, "__init__", _knowing_names(EventAliaser.__init__))
         patch.setattr(botocore.hooks, "accepts_kwargs", _accepts_kwargs)
+        clean = functools.cache(useragent.sanitize_user_agent_string_component)
+        patch.setattr(useragent, "sanitize_user_agent_string_component", clean)
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _let_moto_repeat_less() -> Iterator[None]:
-    """Share among all calls what moto computes for each attribute of each message of a queue.
+    """Share among all calls what moto computes for each call, message or attribute of a message.
 
     It converts the attribute's name, and computes the current time from two dates. Both together
-    take half of the time of tests with many dead letters.
+    take half of the time of tests with many dead letters. For each message that it returns, it
+    counts all messages of the queue three times, to read how long the queue keeps messages. It
+    lists the methods of a service for each call. Each `mock_aws` registers 1,300 addresses for
+    the package requests, which no test uses; botocore's calls do not go that way. It draws each
+    letter of a receipt handle by itself.
     """
     if "moto" not in sys.modules:  # no test of this run uses it
         yield
         return
-    utils, responses, queues = map(
-        importlib.import_module, ("moto.core.utils", "moto.core.responses", "moto.sqs.models")
+    utils, models, responses, queues = map(
+        importlib.import_module,
+        ("moto.core.utils", "moto.core.models", "moto.core.responses", "moto.sqs.models"),
     )
+
+    def is_kept(self: Any, queue_name: str, message: Any) -> bool:
+        kept: int = self.get_queue(queue_name).message_retention_period
+        sent: float = message.sent_timestamp / 1000
+        return kept + sent > time.time()
+
     with pytest.MonkeyPatch.context() as patch:
         convert = functools.cache(utils.camelcase_to_underscores)
         for module in (responses, queues):
             patch.setattr(module, "camelcase_to_underscores", convert)
         patch.setattr(queues, "unix_time_millis", lambda: time.time() * 1000)
+        patch.setattr(queues.SQSBackend, "is_message_valid_based_on_retention_period", is_kept)
+        listed = functools.cache(responses.method_names_from_class)
+        patch.setattr(responses, "method_names_from_class", listed)
+        patch.setattr(models, "RESPONSES_METHODS", ())
+        patch.setattr(queues, "generate_receipt_handle", functools.partial(secrets.token_hex, 92))
         yield
 
 
