@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -68,14 +69,21 @@ def reveals(text: str, secret: str = SECRET) -> bool:
     plain = plain.replace("%2D", "-").replace("\\", "")
     if secret.lower() in text.lower() or secret.lower() in plain.lower():
         return True
-    for run in re.findall(r"[A-Za-z0-9+/]{8,}", text):
-        for start in range(4):
-            part = run[start:]
-            part = part[:-1] if len(part) % 4 == 1 else part
-            whole = part + "=" * (-len(part) % 4)
-            if secret in base64.b64decode(whole).decode("utf-8", "replace"):
-                return True
-    return False
+    return any(part in text for part in _base64_parts(secret))
+
+
+@functools.cache
+def _base64_parts(secret: str) -> tuple[str, ...]:
+    """Return what every base64 text with the secret contains, for each of its three alignments.
+
+    The first and the last character may depend on the bytes around the secret too.
+    """
+    content = secret.encode()
+    parts: list[str] = []
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + content).decode()
+        parts.append(text[-(-before * 8 // 6) : (before + len(content)) * 8 // 6])
+    return tuple(parts)
 
 
 def _free(name: str) -> dict[str, str]:

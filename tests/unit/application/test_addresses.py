@@ -186,6 +186,8 @@ A_LABEL = st.builds(
     st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=3),
 ).filter(is_accepted)
 DOMAIN = st.sampled_from(["example.com", "Example.ORG", "bücher.example", "пример.рф", "a-b.c1.de"])
+LOCAL_ATOMS = st.lists(ATOM.filter(is_visible_word), min_size=1, max_size=2)
+DOMAINS = DOMAIN | ANY_DOMAIN | A_LABEL
 # An independent source of what ADR 28 refuses.
 REFUSED = regex.compile(
     r"[\p{Default_Ignorable_Code_Point}\p{Bidi_Control}\p{Private_Use}\p{Unassigned}\p{Control}]"
@@ -195,10 +197,9 @@ REFUSED = regex.compile(
 @st.composite
 def addresses(draw: st.DrawFn) -> EmailAddress:
     """Draw a valid address with any letters in both parts."""
-    atoms = ATOM.filter(is_visible_word)
-    local = ".".join(draw(st.lists(atoms, min_size=1, max_size=2)))
+    local = ".".join(draw(LOCAL_ATOMS))
     assume(is_visible_word(unicodedata.normalize("NFC", local)))
-    return parse_address(f"{local}@{draw(DOMAIN | ANY_DOMAIN | A_LABEL)}")
+    return parse_address(f"{local}@{draw(DOMAINS)}")
 
 
 def unicode_form(domain: str) -> str:
