@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 from threading import Timer
 from typing import Any
@@ -54,6 +56,17 @@ def set_up_logs(loglevel: int | None = None, logfile: str | None = None, **_: An
                 "choose another file with -f",
             )
         )
+
+
+@worker_init.connect
+def freeze_modules(**_: Any) -> None:
+    """Exclude imported modules from garbage collection, before a pool forks its children.
+
+    A collection writes to each object that it examines, so a child would copy most of the memory
+    that it shares with its parent. At exit, a collection would only delay the end.
+    """
+    gc.freeze()
+    atexit.register(gc.freeze)
 
 
 @worker_init.connect

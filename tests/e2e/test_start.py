@@ -62,3 +62,20 @@ def test_without_a_heartbeat_folder_a_worker_runs_and_logs_it(
         running.ready()
         assert running.log.count("heartbeat_off") == 1
         assert "Traceback" not in running.log
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="only Linux has it")
+def test_children_of_the_prefork_pool_share_the_modules_of_their_parent(system: System) -> None:
+    """A collection of garbage in a child must not copy the memory of all that was imported."""
+    with system.worker(PREFORK) as running:
+        pid = running.ready().process.pid
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        children = [_kilobytes(child) for child in found]
+        assert len(children) == 2
+        assert all(own["Private_Dirty"] < own["Rss"] / 5 for own in children), children
+
+
+def _kilobytes(pid: str) -> dict[str, int]:
+    """Return the memory of a process by kind."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    return {name: int(size.split()[0]) for name, size in (line.split(":") for line in lines)}
