@@ -245,7 +245,7 @@ def worker(
     }
     arguments = ["-A", app, "worker", "-l", "INFO", *options]
     with log_file.open("wb") as log:
-        process = _start(arguments, env, log, start)
+        process = start_celery(arguments, env, log, start)
     try:
         yield WorkerProcess(process, record_file, log_file)
     finally:
@@ -254,9 +254,10 @@ def worker(
         process.wait(10)
 
 
-def _start(
+def start_celery(
     arguments: Sequence[str], env: Mapping[str, str], log: IO[bytes], start: str
 ) -> subprocess.Popen[bytes] | ForkedProcess:
+    """Run Celery's command line in a session of its own; see `worker` for `start`."""
     if start == FORKED and POSSIBLE:
         return fork_server().start("celery", arguments, env, log)
     return subprocess.Popen(

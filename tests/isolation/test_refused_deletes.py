@@ -222,7 +222,9 @@ def test_a_worker_that_is_stopped_during_a_refusal_ends_soon(
     system, port = quick_system, free_port()
     sent = _users(30)
     with FaultyProxy(aws_endpoint) as proxy:
-        with system.worker(endpoint=proxy.url, HEALTH_PORT=str(port)) as running:
+        with system.worker(
+            endpoint=proxy.url, HEALTH_PORT=str(port), VISIBILITY_TIMEOUT=str(TIMEOUT)
+        ) as running:
             running.ready()
             proxy.inject(Denied(), "DeleteMessageBatch")
             system.send(*sent)
