@@ -7,13 +7,12 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# three times the cores: much of the end-to-end tests is waiting; each test process has its own AWS
-WORKERS ?= 6
 ARGS ?=
 LOCALSTACK_URL := http://127.0.0.1:4566
 
-# tests/conftest.py puts slow tests first, which xdist must not reorder
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+# tests/conftest.py puts slow tests first, which xdist must not reorder. The numbers of processes
+# are for two cores: ARGS="-n 8" for others.
+PYTEST := $(BIN)/python -m pytest --dist loadgroup --no-loadscope-reorder
 
 # --- the two commands ----------------------------------------------------------------------
 
@@ -26,23 +25,26 @@ run: $(INSTALLED) ## Run it all here: embedded AWS, worker, sample commands, liv
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: test
-test: $(INSTALLED) ## Run every test but the trials of isolation on the embedded AWS (ARGS=... goes to pytest)
-	@env -u AWS_ENDPOINT_URL $(PYTEST) -m 'not isolation' $(ARGS)
+test: $(INSTALLED) ## Run the unit, contract, integration, crash and documentation tests (ARGS=... goes to pytest)
+	@env -u AWS_ENDPOINT_URL $(PYTEST) -n 3 -m 'not e2e' $(ARGS)
 
 # --- more checks ---------------------------------------------------------------------------
 
+.PHONY: test-e2e
+test-e2e: $(INSTALLED) ## Run the tests of real workers, services, browsers and builds on the embedded AWS
+	@# three times the cores: they mostly wait; each test process has its own AWS
+	@env -u AWS_ENDPOINT_URL $(PYTEST) -n 6 -m 'e2e and not isolation' $(ARGS)
+
 .PHONY: test-localstack
 test-localstack: $(INSTALLED) ## Run the tests that depend on AWS against AWS_ENDPOINT_URL (default: LocalStack on port 4566)
-	@# five at a time: LocalStack itself takes more processor time than all of them
-	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 5 -m 'aws and not embedded and not isolation' $(ARGS)
+	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 6 -m 'aws and not embedded and not isolation' $(ARGS)
 
 .PHONY: test-isolation
 test-isolation: $(INSTALLED) ## Try that one bad user, event or queue delays nobody else; at full size with USER_WORKER_TEST_FULL=1
-	@# four at a time: with six, two cores are too few for LocalStack beside the workers
-	@$(PYTEST) -n 4 tests/isolation $(ARGS)
+	@$(PYTEST) -n 6 tests/isolation $(ARGS)
 
 .PHONY: check
-check: lint test ## Run all that must be green before a push: lint and test
+check: lint test test-e2e ## Run all that must be green before a push: lint, test and test-e2e
 
 .PHONY: lint lint-pyright lint-mypy lint-rest
 lint: $(INSTALLED) ## Check style, types, layers, shell scripts and templates
@@ -182,4 +184,4 @@ clean: ## Remove .venv and everything generated
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

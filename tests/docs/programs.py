@@ -130,7 +130,7 @@ def _has_variable(arguments: list[str]) -> bool:
 
 def _make(arguments: list[str], folder: Path) -> None:
     names = [each for each in arguments if "=" not in each]
-    targets = set(re.findall(r"^([a-z-]+):", _MAKEFILE, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", _MAKEFILE, re.MULTILINE))
     for name in names:
         if name not in targets:
             raise CommandError(f"make {name}: no such target")
@@ -145,7 +145,7 @@ def _make_arguments(target: str, arguments: list[str], folder: Path) -> None:
     """Check the arguments that a target passes on."""
     if target == "run":
         _user_worker(["dev", "--samples", *arguments], folder, whole=True)
-    elif target in {"test", "test-localstack"}:
+    elif target in {"test", "test-e2e", "test-isolation", "test-localstack"}:
         _pytest(arguments, folder)
     elif target in _ARGUMENTS_OF:
         source = (ROOT / _ARGUMENTS_OF[target]).read_text()
