@@ -32,12 +32,13 @@ test: $(INSTALLED) ## Run the unit, contract, integration, crash and documentati
 
 .PHONY: test-e2e
 test-e2e: $(INSTALLED) ## Run the tests of real workers, services, browsers and builds on the embedded AWS
-	@# three times the cores: they mostly wait; each test process has its own AWS
-	@env -u AWS_ENDPOINT_URL $(PYTEST) -n 6 -m 'e2e and not isolation' $(ARGS)
+	@# three times the cores: they mostly wait; each test process has its own AWS, and would collect
+	@# the unit tests in vain
+	@env -u AWS_ENDPOINT_URL $(PYTEST) -n 6 --ignore tests/unit -m 'e2e and not isolation' $(ARGS)
 
 .PHONY: test-localstack
 test-localstack: $(INSTALLED) ## Run the tests that depend on AWS against AWS_ENDPOINT_URL (default: LocalStack on port 4566)
-	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 6 -m 'aws and not embedded and not isolation' $(ARGS)
+	@AWS_ENDPOINT_URL="$${AWS_ENDPOINT_URL:-$(LOCALSTACK_URL)}" $(PYTEST) -n 6 --ignore tests/unit -m 'aws and not embedded and not isolation' $(ARGS)
 
 .PHONY: test-isolation
 test-isolation: $(INSTALLED) ## Try that one bad user, event or queue delays nobody else; at full size with USER_WORKER_TEST_FULL=1

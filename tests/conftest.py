@@ -42,6 +42,8 @@ from tests.node_packages import link_node
 REGION: Final = "us-east-1"
 GIVEN_ENDPOINT: Final = os.environ.get("AWS_ENDPOINT_URL")
 UNIT: Final = Path(__file__).parent / "unit"
+PROGRAMS: Final = frozenset({"browser", "e2e", "isolation"})
+"""Folders in which every test runs real programs."""
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost", ""})
 COLLECTOR_THRESHOLDS: Final = (50_000, 20, 100)
 """For `gc.set_threshold`. With Python's own, the garbage collector takes a tenth of the processor
@@ -310,7 +312,7 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip tests that need AWS's own DynamoDB if it is unavailable, and mark tests of AWS.
+    """Mark tests by folder and by fixture; skip those that need AWS's own DynamoDB without it.
 
     Every test with the fixture `aws_endpoint` gets the marker `aws`, and so runs against LocalStack
     too. If several processes share the tests, slow ones start first and then groups, so that none
@@ -321,6 +323,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "aws_endpoint" in getattr(item, "fixturenames", ()):
             item.add_marker("aws")
+        if item.path.parent.name in PROGRAMS:
+            item.add_marker("e2e")
         if item.path.parent.name == "isolation":
             item.add_marker("isolation")
         if GIVEN_ENDPOINT is None and item.get_closest_marker("localstack"):

@@ -34,7 +34,6 @@ LONGEST_TAB_ORDER = 150
 
 
 MARKS = [
-    pytest.mark.e2e,
     pytest.mark.embedded,
     pytest.mark.slow,
     pytest.mark.timeout(120),

@@ -47,7 +47,6 @@ from tests.e2e.worker_process import eventually
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.aws,
     pytest.mark.timeout(180),
     pytest.mark.xdist_group("privilege"),
 ]

@@ -68,7 +68,6 @@ from worker.settings import Settings
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.aws,
     pytest.mark.timeout(120),
     pytest.mark.xdist_group("privilege"),
 ]

@@ -28,7 +28,7 @@ from tests.e2e.worker_process import eventually
 from worker.bootstrap import resources
 from worker.settings import Settings
 
-pytestmark = [pytest.mark.aws, pytest.mark.localstack, pytest.mark.xdist_group("stack")]
+pytestmark = [pytest.mark.localstack, pytest.mark.xdist_group("stack")]
 
 PRIORITY_QUEUE = "user-commands-priority"
 READING = [

@@ -24,7 +24,7 @@ from tests.e2e.system import Message, System, event_ids, message
 from worker import bootstrap
 from worker.settings import load_settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("two workers")]
+pytestmark = [pytest.mark.xdist_group("two workers")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,6 @@ from tests.e2e.system import PREFORK, THREADS
 from tests.e2e.worker_process import Queues, WorkerProcess, eventually, worker
 from worker.transport.receiver import SHORTEST_POLL
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws]
-
 SOLO = ("-P", "solo")
 POOLS = pytest.mark.parametrize(
     "options", [PREFORK, THREADS, SOLO], ids=["prefork", "threads", "solo"]

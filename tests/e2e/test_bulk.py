@@ -32,7 +32,7 @@ from tests.e2e.command_line import ROOT, CommandLine
 from tests.e2e.system import THREADS, System, decided, message
 from tests.e2e.worker_process import WorkerProcess, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.embedded, pytest.mark.xdist_group("bulk")]
+pytestmark = [pytest.mark.embedded, pytest.mark.xdist_group("bulk")]
 
 ROWS = 300
 ADDRESS = "export@example.com"

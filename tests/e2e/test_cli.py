@@ -14,8 +14,6 @@ from tests.conftest import ResourceNames
 from tests.e2e.command_line import CommandLine, complaint
 from tests.e2e.worker_process import eventually
 
-pytestmark = pytest.mark.e2e
-
 with_worker = pytest.mark.xdist_group("cli")
 """Starting a worker takes seconds, so tests that need only one share it."""
 

@@ -12,8 +12,6 @@ from tests.conftest import ResourceNames
 from tests.e2e.command_line import CommandLine, complaint
 from tests.e2e.proxy import FaultyProxy, Junk
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture
 def cli(aws_endpoint: str, resource_names: ResourceNames) -> CommandLine:

@@ -18,8 +18,6 @@ import pytest
 from tests.e2e.system import System
 from tests.e2e.worker_process import eventually
 
-pytestmark = pytest.mark.e2e
-
 CLIENT = Path(__file__).parents[2] / "clients" / "python"
 DEPENDENCIES = ("boto3", "pydantic")
 

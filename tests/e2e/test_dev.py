@@ -17,7 +17,7 @@ from tests.conftest import ResourceNames
 from tests.e2e.command_line import CommandLine
 from tests.e2e.worker_process import eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.embedded]
+pytestmark = [pytest.mark.embedded]
 
 OWN_AWS = {"AWS_ENDPOINT_URL": "", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
 """No AWS setting is set, so `dev` starts its own AWS."""

@@ -24,7 +24,7 @@ from tests.e2e.system import Message, System, decided, message
 from tests.e2e.test_addresses import in_an_hour
 from tests.e2e.worker_process import Queues, WorkerProcess, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("dlq")]
+pytestmark = [pytest.mark.xdist_group("dlq")]
 
 REASONS = ("Unavailable", "Contended", "UnknownType", "Unforeseen", None)
 """None stands for dead letters that SQS has moved by itself."""

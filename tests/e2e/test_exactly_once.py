@@ -17,7 +17,7 @@ from tests.e2e.conftest import Pair
 from tests.e2e.system import event_ids, message
 from tests.e2e.worker_process import eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("two workers")]
+pytestmark = [pytest.mark.xdist_group("two workers")]
 
 
 def test_a_command_sent_twenty_times_is_done_once(pair: Pair) -> None:

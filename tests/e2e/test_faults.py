@@ -33,7 +33,7 @@ from tests.e2e.proxy import (
 from tests.e2e.system import PREFORK, THREADS, Message, System, event_ids, message
 from tests.e2e.worker_process import WorkerProcess, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 
 OUTAGE = 10.0
 """Seconds."""

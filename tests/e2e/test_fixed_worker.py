@@ -21,7 +21,7 @@ from tests.e2e.worker_process import eventually
 from tests.fuzz.bodies import FORMS
 from tests.secrets import SECRET, reveals
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.timeout(120)]
 
 NAME = "Zoë"
 BRIEF = {"VISIBILITY_TIMEOUT": "5"}

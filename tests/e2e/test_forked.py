@@ -18,7 +18,6 @@ from tests.e2e.forked import POSSIBLE, ROOT, ForkedProcess, ForkServer
 from tests.e2e.worker_process import eventually
 
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.skipif(not POSSIBLE, reason="only Linux has what it needs"),
     pytest.mark.xdist_group("forked"),
 ]

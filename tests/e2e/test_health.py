@@ -25,7 +25,7 @@ from worker.health import heartbeat
 from worker.health.heartbeat import Heartbeat, heartbeats
 from worker.health.report import Report
 
-pytestmark = [pytest.mark.e2e, pytest.mark.embedded, pytest.mark.aws, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(120)]
 
 SOLO = ("-P", "solo")
 ONE_CHILD = ("-P", "prefork", "-c", "1")

@@ -22,7 +22,7 @@ from tests.e2e.proxy import FaultyProxy, Slow
 from tests.e2e.system import PREFORK, THREADS, Message, System, decided, event_ids, message
 from tests.e2e.worker_process import FRESH, WorkerProcess, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.embedded, pytest.mark.aws]
+pytestmark = [pytest.mark.embedded]
 
 SOLO = ("-P", "solo")
 COMMANDS = 10

@@ -27,7 +27,7 @@ from tests.builders import register
 from tests.e2e.system import THREADS, Message, System, decided, message
 from tests.e2e.worker_process import WorkerProcess, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.embedded, pytest.mark.aws]
+pytestmark = [pytest.mark.embedded]
 
 OLD, NEW = "o" * 32, "n" * 32
 USERS: Final = 12

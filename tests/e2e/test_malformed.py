@@ -16,7 +16,7 @@ from tests.builders import register
 from tests.e2e.system import Message, System, log_lines, message
 from tests.e2e.worker_process import WorkerProcess, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("malformed")]
+pytestmark = [pytest.mark.xdist_group("malformed")]
 
 SECRET = "correct horse battery staple"
 PERSONAL = "Zaphod.Beeblebrox"

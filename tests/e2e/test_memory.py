@@ -11,7 +11,7 @@ from tests.builders import register
 from tests.e2e.system import PREFORK, System, decided, message
 from tests.e2e.worker_process import eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.embedded, pytest.mark.aws]
+pytestmark = [pytest.mark.embedded]
 
 
 def test_a_worker_keeps_users_in_memory(system: System) -> None:

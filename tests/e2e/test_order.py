@@ -26,8 +26,6 @@ from tests.e2e.system import PREFORK, THREADS, Message, System, decided, log_lin
 from tests.e2e.witness import About, BatchObserver, Turned
 from tests.e2e.worker_process import Queues, WorkerProcess, eventually, share, worker
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws]
-
 
 def renamings(user: str, count: int) -> list[Message]:
     """Create profile updates with the first names "0", "1" and so on."""

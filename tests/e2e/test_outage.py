@@ -19,7 +19,7 @@ from tests.e2e.proxy import FaultyProxy, Unavailable
 from tests.e2e.system import PREFORK, THREADS, Message, System, decided, log_lines, message
 from tests.e2e.worker_process import WorkerProcess, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 
 OUTAGE = 8.0
 """Seconds after the worker has noticed the outage."""

@@ -18,8 +18,6 @@ from tests.e2e.command_line import CommandLine
 from tests.e2e.system import System, log_lines, message
 from tests.e2e.worker_process import Queues, WorkerProcess, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws]
-
 FILE = """
 [[producer]]
 name = "signup"

@@ -12,8 +12,6 @@ from tests.conftest import ResourceNames
 from tests.e2e.system import PREFORK
 from tests.e2e.worker_process import Queues, WorkerProcess, eventually, worker
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws]
-
 SOLO = ("-P", "solo")
 FLOOD = 300
 

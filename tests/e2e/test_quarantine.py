@@ -27,8 +27,6 @@ from tests.unit.application.messages.examples import USER_ID
 from tests.unit.console.served import console
 from worker.errors import ExitCode
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws]
-
 UNKNOWN_TYPE = "of an unknown type"
 """The shape that is retried, because a later worker may know the type."""
 

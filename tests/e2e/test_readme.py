@@ -33,7 +33,6 @@ DATA = {
 
 pytestmark = [
     pytest.mark.embedded,
-    pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.timeout(150),  # the first test with Node waits for a registry
     pytest.mark.xdist_group("readme"),

@@ -15,8 +15,6 @@ from tests.e2e.proxy import FaultyProxy, LostAnswer, Silence
 from tests.e2e.system import PREFORK, THREADS, Message, System, decided, event_ids, message
 from tests.e2e.worker_process import eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws]
-
 EAGER = {"RELAY_AGE": "0.5", "RELAY_INTERVAL": "0.05"}
 """Settings of a relay that publishes after half a second."""
 POOLS = pytest.mark.parametrize("options", [PREFORK, THREADS], ids=["prefork", "threads"])

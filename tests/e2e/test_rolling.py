@@ -26,7 +26,7 @@ from tests.e2e.next_version import EXPANDED, KINDS_NEXT, NEXT, OLD, BanUserV2
 from tests.e2e.system import THREADS, Message, System, decided, event_ids, log_lines, message
 from tests.e2e.worker_process import WorkerProcess, eventually, worker
 
-pytestmark = [pytest.mark.e2e, pytest.mark.embedded, pytest.mark.aws]
+pytestmark = [pytest.mark.embedded]
 
 USERS = 9
 UNTIL = datetime(2100, 1, 1, tzinfo=UTC)

@@ -33,7 +33,7 @@ from tests.e2e.worker_process import eventually
 from worker import bootstrap
 from worker.settings import load_settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.xdist_group("runbook")]
+pytestmark = [pytest.mark.xdist_group("runbook")]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "runbook.md").read_text()
 EAGER = {"RELAY_AGE": "0", "RELAY_INTERVAL": "0.05"}

@@ -22,7 +22,6 @@ from tests.e2e.account import ROOT, World, client
 from tests.e2e.worker_process import eventually
 
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.embedded,
     pytest.mark.timeout(240),
     pytest.mark.xdist_group("readme"),

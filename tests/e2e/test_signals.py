@@ -18,7 +18,7 @@ from tests.e2e.proxy import FaultyProxy, Slow, Unavailable
 from tests.e2e.system import PREFORK, THREADS, Message, System, log_lines, message
 from tests.e2e.worker_process import ROOT, WorkerProcess, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.embedded, pytest.mark.aws, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(120)]
 
 SOLO = ("-P", "solo")
 

@@ -12,7 +12,7 @@ from tests.e2e.system import PREFORK, THREADS, System
 from tests.e2e.worker_process import WorkerProcess
 from worker.errors import ExitCode
 
-pytestmark = [pytest.mark.e2e, pytest.mark.embedded, pytest.mark.aws, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(120)]
 
 
 def _complaint(running: WorkerProcess) -> str:

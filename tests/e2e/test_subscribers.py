@@ -19,7 +19,6 @@ from tests.e2e.account import ROOT, World, client, running, talk_of
 from tests.e2e.worker_process import eventually
 
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.timeout(150),  # the first test with Node waits for a registry
     pytest.mark.xdist_group("readme"),

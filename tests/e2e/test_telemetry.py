@@ -25,9 +25,7 @@ from tests.prometheus_names import prometheus_names
 from worker.telemetry.instruments import CATALOGUE
 
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.embedded,
-    pytest.mark.aws,
     pytest.mark.xdist_group("telemetry"),
 ]
 

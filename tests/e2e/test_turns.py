@@ -12,8 +12,6 @@ from tests.conftest import ResourceNames
 from tests.e2e.system import THREADS
 from tests.e2e.worker_process import Queues, WorkerProcess, eventually, worker
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws]
-
 FLOOD = 400
 SECONDS = 0.1
 """Duration of a batch of the flood."""

@@ -21,7 +21,7 @@ from tests.docs.pages import blocks_of
 from tests.e2e.system import Message, System
 from tests.node_packages import copy_with_packages
 
-pytestmark = [pytest.mark.e2e, pytest.mark.embedded, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "producers-in-java-and-go.md"

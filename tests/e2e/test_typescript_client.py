@@ -24,7 +24,6 @@ from tests.unit.clients.addresses import MALFORMED, accepted_addresses
 from tests.unit.clients.test_client_items import OLDER
 
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.embedded,
     pytest.mark.slow,
     pytest.mark.timeout(240),

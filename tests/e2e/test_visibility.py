@@ -21,8 +21,6 @@ from tests.e2e.system import PREFORK, THREADS
 from tests.e2e.witness import BatchObserver, Late, Then
 from tests.e2e.worker_process import Queues, eventually, worker
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws]
-
 SOLO = ("-P", "solo")
 TIMEOUT = 2
 """Visibility timeout of queue and worker, in seconds."""

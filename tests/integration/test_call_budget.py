@@ -29,8 +29,6 @@ from tests.e2e.worker_process import eventually
 from worker import bootstrap
 from worker.settings import load_settings
 
-pytestmark = pytest.mark.aws
-
 
 @dataclass(slots=True)
 class Meter:

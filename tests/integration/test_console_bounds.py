@@ -27,7 +27,7 @@ from tests.persistence import outcome, registered
 from tests.unit.console.served import Browser, console, handle
 from tests.unit.console.test_pages import ended
 
-pytestmark = [pytest.mark.aws, pytest.mark.xdist_group("console bounds")]
+pytestmark = [pytest.mark.xdist_group("console bounds")]
 
 LETTERS = 1_030
 ENTRIES_STORED = 400

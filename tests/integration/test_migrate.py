@@ -22,8 +22,6 @@ from tests.builders import uid
 from tests.persistence import Store, must_commit, registered, session
 from tests.unit.operations.migrate_world import NEXT, address_item, check, damaged_items, old_table
 
-pytestmark = pytest.mark.aws
-
 
 @pytest.fixture(scope="module")
 def client(aws_endpoint: str) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from tests.e2e.system import System, log_lines, message
 from tests.e2e.worker_process import eventually
 from tests.isolation.health import ask
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.timeout(120)]
 
 
 def _answers(system: System, port: int) -> tuple[int, list[str]]:

@@ -29,7 +29,7 @@ from tests.e2e.system import THREADS, System, log_lines, message
 from tests.e2e.worker_process import freeze
 from worker.settings import load_settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 
 
 @dataclass

@@ -18,7 +18,7 @@ from tests.builders import register
 from tests.e2e.system import THREADS, System, decided, message
 from tests.e2e.worker_process import eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 
 FULL = bool(os.environ.get("USER_WORKER_TEST_FULL"))
 WORKERS = 8 if FULL else 3

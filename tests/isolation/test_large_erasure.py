@@ -19,7 +19,7 @@ from tests.e2e.system import System
 from tests.e2e.worker_process import eventually
 from tests.isolation.entries import FULL, decided, entry, left_behind, store, tell
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 
 OUTCOMES = 10_000 if FULL else 600
 UPDATE_SECONDS = 0.0 if FULL else 0.05

@@ -17,7 +17,7 @@ from tests.e2e.worker_process import eventually
 from tests.isolation.entries import FULL, left_behind, store, tell
 from worker.settings import Settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 
 ENTRIES = 6_000 if FULL else 400
 INTERVAL = Settings().relay_interval if FULL else 12.0

@@ -29,8 +29,6 @@ from tests.client_commands import of_client
 from tests.e2e.system import System
 from tests.e2e.worker_process import eventually
 
-pytestmark = pytest.mark.e2e
-
 FULL = os.environ.get("USER_WORKER_TEST_FULL") == "1"
 POLL = LONGEST_POLL if FULL else 1
 CHECK = outcomes.CHECK_LEAST if FULL else 0.5

@@ -26,7 +26,7 @@ from tests.e2e.system import PREFORK, THREADS, Message, System, log_lines, messa
 from tests.e2e.worker_process import WorkerProcess, eventually
 from tests.isolation.health import Watch, ask
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.timeout(400)]
 
 FULL = os.environ.get("USER_WORKER_TEST_FULL") == "1"
 TIMEOUT = 10 if FULL else 2

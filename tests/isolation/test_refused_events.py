@@ -18,7 +18,7 @@ from tests.e2e.system import System, event_ids
 from tests.e2e.worker_process import eventually
 from tests.isolation.entries import FULL, OLD, left_behind, store, tell
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 
 REFUSED, GOOD = 22, 60
 SETTINGS = {} if FULL else {"RELAY_AGE": "1", "RELAY_INTERVAL": "0.5"}

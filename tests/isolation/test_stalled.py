@@ -17,7 +17,7 @@ from tests.e2e.system import PREFORK, System, message
 from tests.e2e.worker_process import FORKED, ROOT, eventually, freeze, start_celery, worker
 from tests.isolation.health import ask
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.timeout(150)]
 
 POOLS = {
     "threads": ("-P", "threads", "-c", "2"),

@@ -24,7 +24,7 @@ from tests.e2e.proxy import FaultyProxy, ThrottledPartition, UnreadPartition
 from tests.e2e.system import THREADS, Message, System, decided, log_lines, message
 from tests.e2e.worker_process import WorkerProcess, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 
 FULL = bool(os.environ.get("USER_WORKER_TEST_FULL"))
 ORDER = (False, True, True, False, False, True, True, False) if FULL else (True,)

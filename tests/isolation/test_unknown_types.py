@@ -17,7 +17,7 @@ from tests.builders import register
 from tests.e2e.system import THREADS, Message, System, decided, log_lines, message
 from tests.e2e.worker_process import eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.aws, pytest.mark.slow]
+pytestmark = [pytest.mark.slow]
 
 FULL = bool(os.environ.get("USER_WORKER_TEST_FULL"))
 UNKNOWN = 5000 if FULL else 500

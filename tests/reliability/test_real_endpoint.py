@@ -23,7 +23,6 @@ from tests.reliability.serial import Order, explain
 from tests.reliability.wire import CRASHES, Fault, Wire, applicable, at
 from tests.reliability.world import Sent, malformed, sent
 
-pytestmark = pytest.mark.aws
 DOUBTFUL = {Fault.UNANSWERED, Fault.REPEATED}
 READS = frozenset({"get_queue_url", "batch_get_item", "query"})
 HARD = {Fault.CRASH_BEFORE} if SEEDS <= USUAL_SEEDS else {*CRASHES, *DOUBTFUL}
