@@ -31,7 +31,8 @@ CREDENTIALS: Final = (
     canaries.TOKEN_HASH[:32],
     canaries.PASSWORD_HASH.rpartition("$")[2],
 )
-_ADDRESS = re.compile(r"[\w.+-]+(@|%40|\\u0040)example\.(com|org|net)", re.IGNORECASE)
+# The look-behind keeps the time linear: without it, a search starts at each character of a word.
+_ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]+(@|%40|\\u0040)example\.(com|org|net)", re.IGNORECASE)
 _LOG_LINE = re.compile(r"[A-Z]+ +\S+:\S+\.py:\d+ ")
 REACHING_A_PERSON: Final = frozenset(
     f"biome.user.{name}.v1"
