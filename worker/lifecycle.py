@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import logging
 from threading import Timer
@@ -63,10 +62,9 @@ def freeze_modules(**_: Any) -> None:
     """Exclude imported modules from garbage collection, before a pool forks its children.
 
     A collection writes to each object that it examines, so a child would copy most of the memory
-    that it shares with its parent. At exit, a collection would only delay the end.
+    that it shares with its parent. It would also delay the end of the process.
     """
     gc.freeze()
-    atexit.register(gc.freeze)
 
 
 @worker_init.connect
