@@ -15,7 +15,7 @@ from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("wheel")  # one process builds it
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("wheel")]  # one process builds it
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
